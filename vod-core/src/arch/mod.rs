@@ -1,0 +1,140 @@
+//! Search kernels, one module a target behind one safe function. All give the same bits.
+
+mod scalar;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod x86_64;
+
+use core::ops::Range;
+
+use crate::bank::Bank;
+use crate::residual::Nearest;
+
+/// Queries that a kernel takes against one pass over the rows.
+pub(crate) const QUERY_BLOCK: usize = 8;
+
+/// Implementation of the nearest-row search.
+///
+/// A value exists only where its instructions do: [`Kernel::available`] lists what this machine
+/// runs. Without the `std` feature that is the scalar one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel(Isa);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isa {
+    Scalar,
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    Avx2(x86_64::avx2::Token),
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    Avx512Vnni(x86_64::avx512vnni::Token),
+}
+
+impl Kernel {
+    /// The portable kernel that defines the result.
+    pub const SCALAR: Self = Self(Isa::Scalar);
+
+    /// Every kernel that this machine runs, the slowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let scalar = core::iter::once(Self::SCALAR);
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        let scalar = scalar
+            .chain(x86_64::avx2::Token::detect().map(|t| Self(Isa::Avx2(t))))
+            .chain(x86_64::avx512vnni::Token::detect().map(|t| Self(Isa::Avx512Vnni(t))));
+        scalar
+    }
+
+    /// The fastest kernel that this machine runs.
+    pub fn best() -> Self {
+        Self::available().last().unwrap_or(Self::SCALAR)
+    }
+
+    /// Name of its instructions.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Isa::Scalar => "scalar",
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Isa::Avx2(_) => "avx2",
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Isa::Avx512Vnni(_) => "avx512vnni",
+        }
+    }
+
+    /// Improves `best[i]` by the bank rows `range` for query `i`; `queries` is
+    /// `[n, dimension]`, `n <= best.len()`. Of rows at one distance the lowest wins, also against
+    /// what `best` held before (ranges are searched in ascending order).
+    pub(crate) fn nearest(
+        self,
+        bank: &Bank,
+        range: Range<usize>,
+        queries: &[i8],
+        best: &mut [Nearest],
+    ) {
+        let dimension = bank.dimension();
+        let rows = bank
+            .rows()
+            .get(range.start * dimension..range.end * dimension)
+            .unwrap_or_default();
+        let norms = bank
+            .parts()
+            .norms
+            .as_chunks::<4>()
+            .0
+            .get(range.clone())
+            .unwrap_or_default();
+        let search = Search {
+            dimension,
+            first_row: range.start as u32,
+            rows,
+            norms,
+        };
+        match self.0 {
+            Isa::Scalar => scalar::nearest(&search, queries, best),
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Isa::Avx2(token) => token.nearest(&search, queries, best),
+            #[cfg(all(target_arch = "x86_64", feature = "std"))]
+            Isa::Avx512Vnni(token) => token.nearest(&search, queries, best),
+        }
+    }
+}
+
+/// Rows to search, with their squared norms (u32, little-endian).
+pub(crate) struct Search<'a> {
+    pub dimension: usize,
+    /// Number in the bank of `rows`' first row.
+    pub first_row: u32,
+    /// `[norms.len(), dimension]`.
+    pub rows: &'a [i8],
+    pub norms: &'a [[u8; 4]],
+}
+
+impl Search<'_> {
+    /// Row number, squared norm and values of each row.
+    fn iter(&self) -> impl Iterator<Item = (u32, u32, &[i8])> {
+        let norms = self.norms.iter().map(|b| u32::from_le_bytes(*b));
+        (self.first_row..)
+            .zip(norms)
+            .zip(self.rows.chunks_exact(self.dimension))
+            .map(|((number, norm), row)| (number, norm, row))
+    }
+}
+
+/// Squared length of a vector.
+fn squared_norm(query: &[i8]) -> u32 {
+    query
+        .iter()
+        .map(|&x| i32::from(x).unsigned_abs().pow(2))
+        .sum()
+}
+
+/// `|q|^2 + |b|^2 - 2 q.b`, with u32 wrap-around on the way; the result fits.
+fn distance2(query_norm: u32, row_norm: u32, dot: i32) -> u32 {
+    query_norm
+        .wrapping_add(row_norm)
+        .wrapping_sub((dot as u32).wrapping_mul(2))
+}
+
+/// Keeps the nearer of `best` and a later row.
+fn keep(best: &mut Nearest, row: u32, distance2: u32) {
+    if distance2 < best.distance2 {
+        *best = Nearest { row, distance2 };
+    }
+}

@@ -1,0 +1,291 @@
+//! The reference bank as it lies in flash: checked once, then reads can't fail.
+//!
+//! File format, byte for byte: `docs/bank-format.md`.
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use serde::{Deserialize, Serialize};
+
+use crate::error::BankError;
+use crate::grid::Grid;
+
+/// First bytes of every bank.
+pub const MAGIC: [u8; 4] = *b"VODB";
+/// Format version that this library writes and reads.
+pub const VERSION: u16 = 1;
+/// Bytes before the body: magic, version, two reserved zero bytes, body length.
+pub const HEADER_LEN: usize = 12;
+/// Bytes after the body: the CRC-32.
+pub const TRAILER_LEN: usize = 4;
+/// Largest number of channels of a patch feature.
+pub const MAX_DIMENSION: usize = 4096;
+/// Largest number of bank rows.
+pub const MAX_ROWS: usize = 1 << 24;
+/// Largest number of patches along one side of a grid.
+pub const MAX_GRID_SIDE: usize = 4096;
+/// Taps on one side of the smoothing kernel, the centre included.
+pub const MAX_TAPS: usize = 6;
+/// What the taps of a whole smoothing kernel add up to.
+pub const KERNEL_SUM: u32 = 256;
+
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// CRC-32 (ISO-HDLC, as in zip and PNG) of `bytes`.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    CRC.checksum(bytes)
+}
+
+/// Which order statistics of the residual are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ValueKind {
+    /// `sort(r)`: the sign of a channel's residual counts.
+    Signed,
+    /// `sort(|r|)`: only its size counts.
+    Magnitude,
+}
+
+/// Which map the image score is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScoreStage {
+    /// The patch scores as they are: best for defects of one patch.
+    Raw,
+    /// The smoothed map: best for defects of many patches.
+    Smoothed,
+}
+
+/// The body of a bank file in its order of encoding (postcard).
+///
+/// Written by the host; a device reads it through [`Bank`], which has checked it.
+/// Numbers in byte slices are little-endian and need no alignment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BankParts<'a> {
+    /// Channels of a patch feature, `D`.
+    pub dimension: u16,
+    /// Reference rows, `M`.
+    pub row_count: u32,
+    /// Height and width of the frame's patch grid; zeros where frames differ in size.
+    pub grid: (u16, u16),
+    /// Which values the discriminant weighs.
+    pub values: ValueKind,
+    /// Weight of the residual's length, in score units before the shift for a length of 1/256.
+    pub distance_weight: i32,
+    /// Right shift, with rounding, from the weighted sum to a patch score (0..=40).
+    pub shift: u8,
+    /// Smoothing taps from the centre outwards; `taps[0] + 2 * (taps[1] + ...) = 256`.
+    pub taps: [u16; MAX_TAPS],
+    /// Share of the patches whose mean is the image score, in 1/65536 (at least one patch).
+    pub top_share: u16,
+    /// Map that the image score is taken from.
+    pub stage: ScoreStage,
+    /// Image score from which a frame is called anomalous.
+    pub threshold: i32,
+    /// Median image score of normal frames; below the threshold.
+    pub normal_score: i32,
+    /// Smoothed patch score from which a patch belongs to a region.
+    pub map_threshold: i32,
+    /// Reach of the position-limited search in patches; used where `cells` is not empty.
+    pub radius: u16,
+    /// `D` discriminant weights (i16), the first for the smallest value.
+    #[serde(borrow)]
+    pub weights: &'a [u8],
+    /// `M` squared row norms (u32).
+    pub norms: &'a [u8],
+    /// Empty, or `grid height * width + 1` row numbers (u32): rows `cells[c]..cells[c + 1]` come
+    /// from cell `c` of the grid.
+    pub cells: &'a [u8],
+    /// `M x D` int8 reference rows, row by row.
+    pub rows: &'a [u8],
+    /// What only the host needs (preprocessing, backbone, basis, calibration); opaque here.
+    pub host: &'a [u8],
+}
+
+/// A checked bank that borrows everything from the bytes it was made from.
+#[derive(Clone, Debug)]
+pub struct Bank<'a> {
+    parts: BankParts<'a>,
+    rows: &'a [i8],
+}
+
+impl<'a> Bank<'a> {
+    /// Checks `bytes` (a whole bank file) and borrows a bank from them.
+    ///
+    /// # Errors
+    /// [`BankError`] says which part of the format does not hold. Any bytes may be given.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, BankError> {
+        let least = HEADER_LEN + TRAILER_LEN;
+        let length = |expected| BankError::Length {
+            expected,
+            found: bytes.len(),
+        };
+        let (magic, rest) = bytes.split_first_chunk::<4>().ok_or(length(least))?;
+        if *magic != MAGIC {
+            return Err(BankError::Magic);
+        }
+        let (version, rest) = rest.split_first_chunk::<2>().ok_or(length(least))?;
+        let version = u16::from_le_bytes(*version);
+        if version != VERSION {
+            return Err(BankError::Version { found: version });
+        }
+        let (reserved, rest) = rest.split_first_chunk::<2>().ok_or(length(least))?;
+        let (body_len, rest) = rest.split_first_chunk::<4>().ok_or(length(least))?;
+        let body_len = u32::from_le_bytes(*body_len) as usize;
+        let expected = body_len.checked_add(least).ok_or(length(least))?;
+        if bytes.len() != expected {
+            return Err(length(expected));
+        }
+        let (body, trailer) = rest.split_at_checked(body_len).ok_or(length(expected))?;
+        let trailer = trailer.first_chunk::<4>().ok_or(length(expected))?;
+        let covered = bytes
+            .get(..bytes.len().saturating_sub(TRAILER_LEN))
+            .unwrap_or_default();
+        if checksum(covered) != u32::from_le_bytes(*trailer) {
+            return Err(BankError::Checksum);
+        }
+        if *reserved != [0, 0] {
+            return Err(BankError::Field { name: "reserved" });
+        }
+        let (parts, left) =
+            postcard::take_from_bytes::<BankParts<'a>>(body).map_err(|_| BankError::Encoding)?;
+        if !left.is_empty() {
+            return Err(BankError::Encoding);
+        }
+        Self::from_parts(parts)
+    }
+
+    /// Checks parts that are already decoded.
+    ///
+    /// # Errors
+    /// [`BankError::Field`] with the name of the first field that does not hold.
+    pub fn from_parts(parts: BankParts<'a>) -> Result<Self, BankError> {
+        let field = |name| Err(BankError::Field { name });
+        let dimension = usize::from(parts.dimension);
+        let row_count = parts.row_count as usize;
+        if dimension == 0 || dimension > MAX_DIMENSION {
+            return field("dimension");
+        }
+        if row_count == 0 || row_count > MAX_ROWS {
+            return field("row_count");
+        }
+        if row_count.checked_mul(dimension) != Some(parts.rows.len()) {
+            return field("rows");
+        }
+        if parts.norms.len() != row_count.saturating_mul(4) {
+            return field("norms");
+        }
+        if parts.weights.len() != dimension * 2 {
+            return field("weights");
+        }
+        let (height, width) = (usize::from(parts.grid.0), usize::from(parts.grid.1));
+        if height > MAX_GRID_SIDE || width > MAX_GRID_SIDE || (height == 0) != (width == 0) {
+            return field("grid");
+        }
+        if parts.shift > 40 {
+            return field("shift");
+        }
+        let side: u32 = parts.taps.iter().skip(1).map(|&t| u32::from(t)).sum();
+        if u32::from(parts.taps[0]) + 2 * side != KERNEL_SUM {
+            return field("taps");
+        }
+        if parts.normal_score >= parts.threshold {
+            return field("normal_score");
+        }
+        let rows: &[i8] = bytemuck::cast_slice(parts.rows);
+        for (row, norm) in rows.chunks_exact(dimension).zip(u32s(parts.norms)) {
+            let sum: u32 = row
+                .iter()
+                .map(|&x| i32::from(x).unsigned_abs().pow(2))
+                .sum();
+            if sum != norm {
+                return field("norms");
+            }
+        }
+        if !parts.cells.is_empty() {
+            let cells = height * width;
+            if cells == 0 || parts.cells.len() != (cells + 1) * 4 {
+                return field("cells");
+            }
+            let mut last = 0;
+            for (index, start) in u32s(parts.cells).enumerate() {
+                if start < last || (index == 0 && start != 0) {
+                    return field("cells");
+                }
+                last = start;
+            }
+            if last != parts.row_count {
+                return field("cells");
+            }
+        }
+        Ok(Self { parts, rows })
+    }
+
+    /// Channels of a patch feature, `D`.
+    pub fn dimension(&self) -> usize {
+        usize::from(self.parts.dimension)
+    }
+
+    /// Reference rows, `M`.
+    pub fn row_count(&self) -> usize {
+        self.parts.row_count as usize
+    }
+
+    /// Grid of a frame, where all frames have the same.
+    pub fn grid(&self) -> Option<Grid> {
+        Grid::new(
+            usize::from(self.parts.grid.0),
+            usize::from(self.parts.grid.1),
+        )
+    }
+
+    /// All rows, `[M, D]`.
+    pub fn rows(&self) -> &'a [i8] {
+        self.rows
+    }
+
+    /// Row `index`, empty past the end.
+    pub fn row(&self, index: usize) -> &'a [i8] {
+        let start = index.saturating_mul(self.dimension());
+        self.rows
+            .get(start..start.saturating_add(self.dimension()))
+            .unwrap_or_default()
+    }
+
+    /// Discriminant weights, the first for the smallest value.
+    pub fn weights(&self) -> impl Iterator<Item = i16> + use<'a> {
+        self.parts
+            .weights
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| i16::from_le_bytes(*b))
+    }
+
+    /// Row numbers that come from cells `(y, x0)..=(y, x1)` of the grid; the whole bank where the
+    /// search is not limited by position.
+    pub(crate) fn cell_rows(&self, y: usize, x0: usize, x1: usize) -> core::ops::Range<usize> {
+        let width = usize::from(self.parts.grid.1);
+        let starts = self.parts.cells.as_chunks::<4>().0;
+        let start = |cell: usize| {
+            starts
+                .get(cell)
+                .map_or(self.row_count(), |b| u32::from_le_bytes(*b) as usize)
+        };
+        start(y * width + x0)..start(y * width + x1 + 1)
+    }
+
+    /// Whether the search is limited to rows from nearby grid cells.
+    pub fn is_aligned(&self) -> bool {
+        !self.parts.cells.is_empty()
+    }
+
+    /// Everything in the bank.
+    pub fn parts(&self) -> &BankParts<'a> {
+        &self.parts
+    }
+}
+
+fn u32s(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| u32::from_le_bytes(*b))
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
+#![deny(unsafe_code)]
+
+mod arch;
+pub mod bank;
+mod error;
+mod grid;
+mod map;
+mod residual;
+mod scorer;
+mod value_order;
+
+pub use arch::Kernel;
+pub use bank::{Bank, BankParts, MAX_GRID_SIDE, ScoreStage, ValueKind};
+pub use error::{BankError, FrameError};
+pub use grid::Grid;
+pub use map::{MAX_REGIONS, Region, regions};
+pub use residual::{Nearest, residual};
+pub use scorer::{FrameScore, LENGTH_BITS, PatchScore, Scorer, Stream};
+pub use value_order::{Decomposition, decompose, weighted_values};

@@ -1,0 +1,238 @@
+//! Anomaly map: smoothing, the mean of the top patches, regions (method, step 8).
+
+use heapless::Vec;
+
+use crate::bank::{KERNEL_SUM, MAX_TAPS};
+use crate::error::FrameError;
+use crate::grid::Grid;
+
+/// Most regions that are reported of one frame, those with the highest peaks.
+pub const MAX_REGIONS: usize = 16;
+
+/// `sum taps * neighbours / 256`, rounded; `at(i)` for `i` outside `0..len` is its nearest edge.
+fn smooth_at(at: impl Fn(usize) -> i32, len: usize, centre: usize, taps: &[u16; MAX_TAPS]) -> i32 {
+    let last = len.saturating_sub(1);
+    let mut sum = 0i64;
+    for (offset, &tap) in taps.iter().enumerate() {
+        if tap == 0 {
+            continue;
+        }
+        let tap = i64::from(tap);
+        if offset == 0 {
+            sum += tap * i64::from(at(centre));
+        } else {
+            sum += tap * i64::from(at(centre.saturating_sub(offset)));
+            sum += tap * i64::from(at((centre + offset).min(last)));
+        }
+    }
+    let half = i64::from(KERNEL_SUM / 2);
+    // The taps add up to KERNEL_SUM, so the mean lies between two i32.
+    ((sum + half) >> KERNEL_SUM.trailing_zeros()) as i32
+}
+
+/// Smooths one row of patch scores along the row into `out` (same length).
+pub(crate) fn smooth_row(scores: &[i32], taps: &[u16; MAX_TAPS], out: &mut [i32]) {
+    for (x, slot) in out.iter_mut().enumerate() {
+        let at = |i: usize| scores.get(i).copied().unwrap_or_default();
+        *slot = smooth_at(at, scores.len(), x, taps);
+    }
+}
+
+/// Smooths across rows: `row(y)` is the row-smoothed row `y` of `height`.
+pub(crate) fn smooth_column<'r>(
+    row: impl Fn(usize) -> &'r [i32],
+    height: usize,
+    y: usize,
+    taps: &[u16; MAX_TAPS],
+    out: &mut [i32],
+) {
+    for (x, slot) in out.iter_mut().enumerate() {
+        let at = |i: usize| row(i).get(x).copied().unwrap_or_default();
+        *slot = smooth_at(at, height, y, taps);
+    }
+}
+
+/// Rows on either side that smoothing reaches.
+pub(crate) fn reach(taps: &[u16; MAX_TAPS]) -> usize {
+    taps.iter().rposition(|&t| t != 0).unwrap_or(0)
+}
+
+/// The highest of the values that were offered, in a buffer of the caller's (a binary min-heap).
+#[derive(Debug)]
+pub(crate) struct Top<'s> {
+    heap: &'s mut [i32],
+    len: usize,
+}
+
+impl<'s> Top<'s> {
+    pub(crate) fn new(heap: &'s mut [i32]) -> Self {
+        Self { heap, len: 0 }
+    }
+
+    fn less(&self, a: usize, b: usize) -> bool {
+        match (self.heap.get(a), self.heap.get(b)) {
+            (Some(a), Some(b)) => a < b,
+            _ => false,
+        }
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        if a < self.heap.len() && b < self.heap.len() {
+            self.heap.swap(a, b);
+        }
+    }
+
+    pub(crate) fn offer(&mut self, value: i32) {
+        if let Some(slot) = self.heap.get_mut(self.len) {
+            *slot = value;
+            let mut child = self.len;
+            self.len += 1;
+            while child > 0 && self.less(child, (child - 1) / 2) {
+                self.swap(child, (child - 1) / 2);
+                child = (child - 1) / 2;
+            }
+            return;
+        }
+        match self.heap.first_mut() {
+            Some(least) if value > *least => *least = value,
+            _ => return,
+        }
+        let mut parent = 0;
+        loop {
+            let left = 2 * parent + 1;
+            if left >= self.len {
+                return;
+            }
+            let child = if self.less(left + 1, left) {
+                left + 1
+            } else {
+                left
+            };
+            if !self.less(child, parent) {
+                return;
+            }
+            self.swap(child, parent);
+            parent = child;
+        }
+    }
+
+    /// Mean of the values kept, rounded to the nearest, halves up.
+    pub(crate) fn mean(&self) -> i32 {
+        let kept = self.heap.get(..self.len).unwrap_or_default();
+        let sum: i64 = kept.iter().map(|&v| i64::from(v)).sum();
+        let count = (kept.len() as i64).max(1);
+        (sum + count / 2).div_euclid(count) as i32
+    }
+}
+
+/// A connected part (8 neighbours) of the map at or above a threshold, in patches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// First row of its box.
+    pub top: u16,
+    /// First column of its box.
+    pub left: u16,
+    /// Last row of its box.
+    pub bottom: u16,
+    /// Last column of its box.
+    pub right: u16,
+    /// Patches in it.
+    pub area: u32,
+    /// Highest smoothed score in it.
+    pub peak: i32,
+}
+
+/// Regions of a smoothed `map` at or above `threshold`, highest peak first.
+///
+/// `labels` is scratch of the map's length. Of more than [`MAX_REGIONS`] the highest are kept.
+///
+/// # Errors
+/// [`FrameError::MapLength`], [`FrameError::Scratch`] where a buffer does not fit the grid.
+pub fn regions(
+    map: &[i32],
+    grid: Grid,
+    threshold: i32,
+    labels: &mut [u32],
+) -> Result<Vec<Region, MAX_REGIONS>, FrameError> {
+    if map.len() != grid.len() {
+        return Err(FrameError::MapLength {
+            expected: grid.len(),
+            found: map.len(),
+        });
+    }
+    let found = labels.len();
+    let labels = labels.get_mut(..grid.len()).ok_or(FrameError::Scratch {
+        expected: grid.len(),
+        found,
+    })?;
+    labels.fill(UNSEEN);
+    let mut regions: Vec<Region, MAX_REGIONS> = Vec::new();
+    for first in 0..map.len() {
+        if let Some(region) = grow(map, grid, threshold, labels, first) {
+            let place = regions.iter().position(|r| r.peak < region.peak);
+            if regions.is_full() {
+                if place.is_none() {
+                    continue;
+                }
+                regions.pop();
+            }
+            // There is room now, and the place is within the list.
+            let _ = regions.insert(place.unwrap_or(regions.len()), region);
+        }
+    }
+    Ok(regions)
+}
+
+const UNSEEN: u32 = u32::MAX;
+const END: u32 = u32::MAX - 1;
+
+/// The component of patch `first`, `None` where it was seen before or lies below the threshold.
+///
+/// Breadth first; the queue is a linked list in `labels`, so that each patch costs one word.
+fn grow(
+    map: &[i32],
+    grid: Grid,
+    threshold: i32,
+    labels: &mut [u32],
+    first: usize,
+) -> Option<Region> {
+    let (height, width) = (grid.height(), grid.width());
+    let unseen = |labels: &[u32], index: usize| {
+        labels.get(index) == Some(&UNSEEN) && map.get(index).is_some_and(|&v| v >= threshold)
+    };
+    if !unseen(labels, first) {
+        return None;
+    }
+    *labels.get_mut(first)? = END;
+    let mut region = Region {
+        top: (first / width) as u16,
+        left: (first % width) as u16,
+        bottom: 0,
+        right: 0,
+        area: 0,
+        peak: i32::MIN,
+    };
+    let (mut head, mut tail) = (first, first);
+    loop {
+        let (y, x) = (head / width, head % width);
+        region.left = region.left.min(x as u16);
+        region.right = region.right.max(x as u16);
+        region.bottom = region.bottom.max(y as u16);
+        region.area += 1;
+        region.peak = region.peak.max(map.get(head).copied().unwrap_or(i32::MIN));
+        for ny in y.saturating_sub(1)..(y + 2).min(height) {
+            for nx in x.saturating_sub(1)..(x + 2).min(width) {
+                let next = ny * width + nx;
+                if unseen(labels, next) {
+                    *labels.get_mut(next)? = END;
+                    *labels.get_mut(tail)? = next as u32;
+                    tail = next;
+                }
+            }
+        }
+        match labels.get(head) {
+            Some(&next) if next != END => head = next as usize,
+            _ => return Some(region),
+        }
+    }
+}

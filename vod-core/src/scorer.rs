@@ -1,0 +1,362 @@
+//! Scoring of patches, rows and frames (method, steps 5, 7, 8; "The device's arithmetic").
+
+use crate::arch::{Kernel, QUERY_BLOCK};
+use crate::bank::{Bank, ScoreStage};
+use crate::error::FrameError;
+use crate::grid::Grid;
+use crate::map::{Top, reach, smooth_column, smooth_row};
+use crate::residual::{Nearest, residual};
+use crate::value_order::{Decomposition, decompose, weighted_values};
+
+/// Fraction bits of the residual's length that `distance_weight` multiplies.
+pub const LENGTH_BITS: u32 = 8;
+
+/// Score of one patch in the bank's fixed-point units, and what it was compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PatchScore {
+    /// The higher, the more anomalous; same scale as [`FrameScore::score`].
+    pub score: i32,
+    /// The reference row that the residual was taken from.
+    pub nearest: Nearest,
+}
+
+/// Verdict on one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameScore {
+    /// Image score: mean of the top patches.
+    pub score: i32,
+    /// The bank's threshold.
+    pub threshold: i32,
+    /// Highest value of the smoothed map.
+    pub map_max: i32,
+}
+
+impl FrameScore {
+    /// Whether the score reaches the threshold.
+    pub const fn anomalous(&self) -> bool {
+        self.score >= self.threshold
+    }
+}
+
+/// Scores patch features against a bank. Holds no state of a frame; that is in the caller's scratch.
+#[derive(Clone, Debug)]
+pub struct Scorer<'b> {
+    bank: &'b Bank<'b>,
+    kernel: Kernel,
+}
+
+impl<'b> Scorer<'b> {
+    /// A scorer with the best kernel that this machine runs.
+    pub fn new(bank: &'b Bank<'b>) -> Self {
+        Self::with_kernel(bank, Kernel::best())
+    }
+
+    /// A scorer with a kernel of the caller's choice; the scores are the same with each.
+    pub fn with_kernel(bank: &'b Bank<'b>, kernel: Kernel) -> Self {
+        Self { bank, kernel }
+    }
+
+    /// The bank that is scored against.
+    pub fn bank(&self) -> &'b Bank<'b> {
+        self.bank
+    }
+
+    /// Nearest row of the whole bank. `None` where `patch` is not `[dimension]`.
+    pub fn nearest(&self, patch: &[i8]) -> Option<Nearest> {
+        if patch.len() != self.bank.dimension() {
+            return None;
+        }
+        let mut out = [Nearest::NONE; 1];
+        self.kernel
+            .nearest(self.bank, 0..self.bank.row_count(), patch, &mut out);
+        Some(out[0])
+    }
+
+    /// Nearest rows of many patches, `[n, dimension]`; writes as many as `out` has room for.
+    pub fn nearest_of_all(&self, patches: &[i8], out: &mut [Nearest]) {
+        let block = QUERY_BLOCK * self.bank.dimension();
+        for (patches, out) in patches.chunks(block).zip(out.chunks_mut(QUERY_BLOCK)) {
+            out.fill(Nearest::NONE);
+            let all = 0..self.bank.row_count();
+            self.kernel.nearest(self.bank, all, patches, out);
+        }
+    }
+
+    /// Scores one patch against the whole bank. `None` where `patch` is not `[dimension]`.
+    pub fn score_patch(&self, patch: &[i8]) -> Option<PatchScore> {
+        self.nearest(patch)
+            .map(|nearest| self.score_residual(patch, nearest))
+    }
+
+    /// Scores a patch whose nearest row is known.
+    fn score_residual(&self, patch: &[i8], nearest: Nearest) -> PatchScore {
+        let parts = self.bank.parts();
+        let row = self.bank.row(nearest.row as usize);
+        let weighted = weighted_values(residual(patch, row), parts.values, self.bank.weights());
+        let length = (u64::from(nearest.distance2) << (2 * LENGTH_BITS)).isqrt() as i64;
+        let sum = weighted.saturating_add(i64::from(parts.distance_weight).saturating_mul(length));
+        let half = (1i64 << parts.shift) >> 1;
+        let score = sum.saturating_add(half) >> parts.shift;
+        PatchScore {
+            // Half the range: sums and differences of two scores stay within i32.
+            score: score.clamp(i64::from(i32::MIN / 2), i64::from(i32::MAX / 2)) as i32,
+            nearest,
+        }
+    }
+
+    /// Values and order of a patch's residual to its nearest row, in the caller's buffers of
+    /// `dimension` each. `None` where `patch` is not `[dimension]`.
+    pub fn decompose<'s>(
+        &self,
+        patch: &[i8],
+        values: &'s mut [i16],
+        order: &'s mut [u16],
+    ) -> Option<Decomposition<'s>> {
+        let nearest = self.nearest(patch)?;
+        let row = self.bank.row(nearest.row as usize);
+        let kind = self.bank.parts().values;
+        Some(decompose(residual(patch, row), kind, values, order))
+    }
+
+    /// Scores row `y` of a grid: `features` is `[width, dimension]`, `out` is `[width]`.
+    fn score_row(&self, y: usize, features: &[i8], out: &mut [i32]) {
+        let dimension = self.bank.dimension();
+        if self.bank.is_aligned() {
+            let patches = features.chunks_exact(dimension);
+            for (x, (patch, slot)) in patches.zip(out).enumerate() {
+                let nearest = self.nearest_near(y, x, patch);
+                *slot = self.score_residual(patch, nearest).score;
+            }
+            return;
+        }
+        let blocks = features.chunks(QUERY_BLOCK * dimension);
+        for (queries, out) in blocks.zip(out.chunks_mut(QUERY_BLOCK)) {
+            let mut nearest = [Nearest::NONE; QUERY_BLOCK];
+            let all = 0..self.bank.row_count();
+            self.kernel.nearest(self.bank, all, queries, &mut nearest);
+            let patches = queries.chunks_exact(dimension).zip(nearest);
+            for ((patch, nearest), slot) in patches.zip(out) {
+                *slot = self.score_residual(patch, nearest).score;
+            }
+        }
+    }
+
+    /// Nearest of the rows from cells within the bank's radius of `(y, x)`; of the whole bank where
+    /// there is none.
+    fn nearest_near(&self, y: usize, x: usize, patch: &[i8]) -> Nearest {
+        let radius = usize::from(self.bank.parts().radius);
+        let Some(grid) = self.bank.grid() else {
+            return Nearest::NONE;
+        };
+        let mut best = [Nearest::NONE; 1];
+        let bottom = y.saturating_add(radius).min(grid.height() - 1);
+        let right = x.saturating_add(radius).min(grid.width() - 1);
+        for cell_y in y.saturating_sub(radius)..=bottom {
+            let rows = self.bank.cell_rows(cell_y, x.saturating_sub(radius), right);
+            self.kernel.nearest(self.bank, rows, patch, &mut best);
+        }
+        if best[0] == Nearest::NONE {
+            let all = 0..self.bank.row_count();
+            self.kernel.nearest(self.bank, all, patch, &mut best);
+        }
+        best[0]
+    }
+
+    /// Patches whose mean is the image score, on a grid of `patches`.
+    pub const fn top_count(top_share: u16, patches: usize) -> usize {
+        let count = (patches as u64 * top_share as u64 + (1 << 15)) >> 16;
+        if count == 0 { 1 } else { count as usize }
+    }
+
+    /// Words of scratch that a frame of `grid` needs.
+    pub const fn scratch_len(grid: Grid, radius: usize, top_share: u16) -> usize {
+        (2 * radius + 2) * grid.width() + Self::top_count(top_share, grid.len())
+    }
+
+    /// Words of scratch that this bank needs for a frame of `grid`.
+    pub fn scratch_len_for(&self, grid: Grid) -> usize {
+        let parts = self.bank.parts();
+        Self::scratch_len(grid, reach(&parts.taps), parts.top_share)
+    }
+
+    /// Starts a frame that arrives row by row.
+    ///
+    /// # Errors
+    /// [`FrameError::Scratch`] where `scratch` is shorter than [`Self::scratch_len_for`];
+    /// [`FrameError::Grid`] where the bank is for another grid and searches by position.
+    pub fn stream<'s>(
+        &'s self,
+        grid: Grid,
+        scratch: &'s mut [i32],
+    ) -> Result<Stream<'s, 'b>, FrameError> {
+        if self.bank.is_aligned() && self.bank.grid() != Some(grid) {
+            return Err(FrameError::Grid);
+        }
+        let parts = self.bank.parts();
+        let reach = reach(&parts.taps);
+        let top = Self::top_count(parts.top_share, grid.len());
+        let needed = self.scratch_len_for(grid);
+        let short = FrameError::Scratch {
+            expected: needed,
+            found: scratch.len(),
+        };
+        let scratch = scratch.get_mut(..needed).ok_or(short)?;
+        let (heap, rows) = scratch.split_at_mut_checked(top).ok_or(short)?;
+        let (raw, ring) = rows.split_at_mut_checked(grid.width()).ok_or(short)?;
+        Ok(Stream {
+            scorer: self,
+            grid,
+            reach,
+            pushed: 0,
+            popped: 0,
+            raw,
+            ring,
+            top: Top::new(heap),
+            map_max: i32::MIN,
+        })
+    }
+
+    /// Scores a whole frame: `features` is `[height, width, dimension]`, `map` (out) is
+    /// `[height, width]`, smoothed.
+    ///
+    /// # Errors
+    /// [`FrameError`] where a length does not fit the grid or the scratch is too short.
+    pub fn score_frame(
+        &self,
+        grid: Grid,
+        features: &[i8],
+        map: &mut [i32],
+        scratch: &mut [i32],
+    ) -> Result<FrameScore, FrameError> {
+        let row_len = grid.width() * self.bank.dimension();
+        if features.len() != row_len * grid.height() {
+            return Err(FrameError::FeatureLength {
+                expected: row_len * grid.height(),
+                found: features.len(),
+            });
+        }
+        if map.len() != grid.len() {
+            return Err(FrameError::MapLength {
+                expected: grid.len(),
+                found: map.len(),
+            });
+        }
+        let mut stream = self.stream(grid, scratch)?;
+        let mut map_rows = map.chunks_exact_mut(grid.width());
+        for row in features.chunks_exact(row_len) {
+            stream.push_row(row)?;
+            while stream.ready() {
+                let Some(out) = map_rows.next() else { break };
+                stream.pop_row(out);
+            }
+        }
+        stream.finish()
+    }
+}
+
+impl Nearest {
+    /// What a search over no rows gives.
+    pub(crate) const NONE: Self = Self {
+        row: u32::MAX,
+        distance2: u32::MAX,
+    };
+}
+
+/// A frame in the making: rows of patch features in, rows of the smoothed map out.
+///
+/// The smoothed row `y` is ready once row `y + reach` was pushed, `reach` being that of the
+/// smoothing kernel; the last ones are ready after the last push. RAM is `2 * reach + 2` rows of
+/// scores, whatever the frame's height.
+#[derive(Debug)]
+pub struct Stream<'s, 'b> {
+    scorer: &'s Scorer<'b>,
+    grid: Grid,
+    reach: usize,
+    pushed: usize,
+    popped: usize,
+    raw: &'s mut [i32],
+    ring: &'s mut [i32],
+    top: Top<'s>,
+    map_max: i32,
+}
+
+impl Stream<'_, '_> {
+    /// Scores the next row, `[width, dimension]`. Rows that are [`Self::ready`] are popped first.
+    ///
+    /// # Errors
+    /// [`FrameError::FeatureLength`], or [`FrameError::RowCount`] for a row too many or while a
+    /// ready row waits.
+    pub fn push_row(&mut self, features: &[i8]) -> Result<(), FrameError> {
+        let expected = self.grid.width() * self.scorer.bank.dimension();
+        if features.len() != expected {
+            return Err(FrameError::FeatureLength {
+                expected,
+                found: features.len(),
+            });
+        }
+        if self.pushed == self.grid.height() || self.ready() {
+            return Err(FrameError::RowCount);
+        }
+        let parts = self.scorer.bank.parts();
+        self.scorer.score_row(self.pushed, features, self.raw);
+        if parts.stage == ScoreStage::Raw {
+            self.raw.iter().for_each(|&score| self.top.offer(score));
+        }
+        let slot = ring_start(self.pushed, self.reach, self.grid.width());
+        if let Some(row) = self.ring.get_mut(slot) {
+            smooth_row(self.raw, &parts.taps, row);
+        }
+        self.pushed += 1;
+        Ok(())
+    }
+
+    /// Whether a smoothed row can be popped.
+    pub fn ready(&self) -> bool {
+        self.popped < self.pushed
+            && (self.pushed > self.popped + self.reach || self.pushed == self.grid.height())
+    }
+
+    /// Writes the next smoothed row of the map to `out`, `[width]`; false where none is ready.
+    pub fn pop_row(&mut self, out: &mut [i32]) -> bool {
+        let width = self.grid.width();
+        if !self.ready() || out.len() != width {
+            return false;
+        }
+        let parts = self.scorer.bank.parts();
+        let ring = &*self.ring;
+        let row = |y| {
+            ring.get(ring_start(y, self.reach, width))
+                .unwrap_or_default()
+        };
+        smooth_column(row, self.grid.height(), self.popped, &parts.taps, out);
+        for &score in out.iter() {
+            self.map_max = self.map_max.max(score);
+            if parts.stage == ScoreStage::Smoothed {
+                self.top.offer(score);
+            }
+        }
+        self.popped += 1;
+        true
+    }
+
+    /// The verdict, once every row was pushed and popped.
+    ///
+    /// # Errors
+    /// [`FrameError::RowCount`] where rows are missing.
+    pub fn finish(self) -> Result<FrameScore, FrameError> {
+        if self.popped != self.grid.height() {
+            return Err(FrameError::RowCount);
+        }
+        Ok(FrameScore {
+            score: self.top.mean(),
+            threshold: self.scorer.bank.parts().threshold,
+            map_max: self.map_max,
+        })
+    }
+}
+
+/// Where row `y` lies in a ring of `2 * reach + 1` rows.
+fn ring_start(y: usize, reach: usize, width: usize) -> core::ops::Range<usize> {
+    let start = (y % (2 * reach + 1)) * width;
+    start..start + width
+}

@@ -1,0 +1,195 @@
+//! `models/*.toml`: what a backbone file is, what it takes, what it gives.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::preprocess::Colour;
+
+/// A backbone's manifest. Formats: `models/README.md`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Short name, written into banks.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Model file, relative to the manifest.
+    pub file: PathBuf,
+    /// SHA-256 of the model file, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Licence of the weights (SPDX expression).
+    pub licence: String,
+    /// Where the weights are from.
+    pub provenance: String,
+    /// The input.
+    pub input: InputSpec,
+    /// Outputs of the model file that may be used.
+    pub outputs: Vec<OutputSpec>,
+    /// How a patch feature is put together.
+    pub features: FeatureSpec,
+}
+
+/// A model's input, `[1, 3, height, width]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    /// Name in the graph.
+    pub name: String,
+    /// Height and width are multiples of this, pixels.
+    pub multiple: u32,
+    /// Colour order.
+    pub colour: Colour,
+    /// Subtracted, per colour, on the scale 0 to 255.
+    pub mean: [f32; 3],
+    /// Divided by, per colour, on the scale 0 to 255.
+    pub std: [f32; 3],
+    /// Shorter side that is used unless the user asks for another, pixels.
+    pub default_size: u32,
+}
+
+/// One output of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// Name in the graph.
+    pub name: String,
+    /// Input pixels from one patch to the next.
+    pub stride: u32,
+    /// Channels.
+    pub channels: usize,
+    /// Order of the axes.
+    pub layout: Layout,
+    /// Tokens before the first patch (class token, registers), for [`Layout::Tokens`].
+    #[serde(default)]
+    pub prefix_tokens: usize,
+}
+
+/// Order of an output's axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// `[1, channels, height, width]`.
+    Grid,
+    /// `[1, prefix_tokens + height * width, channels]`.
+    Tokens,
+}
+
+/// How the outputs become one patch feature; written into banks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSpec {
+    /// Input pixels from one patch to the next.
+    pub stride: u32,
+    /// Outputs that are concatenated, in this order.
+    pub outputs: Vec<String>,
+    /// Each output is averaged over `pool x pool` neighbours (odd; 1 leaves it as it is).
+    pub pool: u32,
+    /// How outputs and patches are brought to one scale.
+    pub normalise: Normalise,
+}
+
+/// Scaling of patch features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalise {
+    /// Each output is divided by the square root of its total variance over the references.
+    LayerVariance,
+    /// Each patch feature is divided by its L2 norm.
+    Unit,
+}
+
+impl Manifest {
+    /// Reads the manifest at `path`; its file becomes relative to the working folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Manifest`] with what is wrong.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let wrong = |reason: String| Error::Manifest {
+            path: path.to_path_buf(),
+            reason: reason.replace('\n', " "),
+        };
+        let mut manifest: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        manifest.check().map_err(wrong)?;
+        if let Some(folder) = path.parent() {
+            manifest.file = folder.join(&manifest.file);
+        }
+        Ok(manifest)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        let need = |holds: bool, what: &str| holds.then_some(()).ok_or_else(|| what.to_string());
+        need(self.input.multiple > 0, "input.multiple must be positive")?;
+        need(
+            self.input.std.iter().all(|s| *s > 0.0),
+            "input.std must be positive",
+        )?;
+        need(
+            self.input.default_size > 0
+                && self.input.default_size.is_multiple_of(self.input.multiple),
+            "input.default_size must be a multiple of input.multiple",
+        )?;
+        need(self.features.pool % 2 == 1, "features.pool must be odd")?;
+        need(
+            self.features.stride > 0 && self.input.multiple.is_multiple_of(self.features.stride),
+            "input.multiple must be a multiple of features.stride",
+        )?;
+        need(
+            !self.features.outputs.is_empty(),
+            "features.outputs is empty",
+        )?;
+        for name in &self.features.outputs {
+            self.output(name)
+                .ok_or_else(|| format!("features.outputs names `{name}`, which is no output"))?;
+        }
+        Ok(())
+    }
+
+    /// The output of this name.
+    pub fn output(&self, name: &str) -> Option<&OutputSpec> {
+        self.outputs.iter().find(|o| o.name == name)
+    }
+
+    /// Finds a backbone: a built-in id in the models folders, or the path of a manifest.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBackbone`] with the folders that were looked in, and those of [`Self::read`].
+    pub fn find(name: &str) -> Result<Self> {
+        let path = Path::new(name);
+        if path.extension().is_some_and(|e| e == "toml") {
+            return Self::read(path);
+        }
+        if path.extension().is_some_and(|e| e == "onnx") {
+            return Self::read(&path.with_extension("toml"));
+        }
+        let folders = model_folders();
+        for folder in &folders {
+            let path = folder.join(name).with_extension("toml");
+            if path.is_file() {
+                return Self::read(&path);
+            }
+        }
+        let searched: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
+        Err(Error::UnknownBackbone {
+            name: name.to_string(),
+            searched: searched.join(", "),
+        })
+    }
+}
+
+/// Where models are looked for: `VOD_MODELS`, beside the executable, the working folder, the
+/// source tree that the program was built from.
+fn model_folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    folders.extend(std::env::var_os("VOD_MODELS").map(PathBuf::from));
+    folders.extend(
+        std::env::current_exe()
+            .ok()
+            .and_then(|exe| Some(exe.parent()?.join("models"))),
+    );
+    folders.push(PathBuf::from("models"));
+    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models"));
+    folders
+}

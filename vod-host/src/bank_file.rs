@@ -1,0 +1,226 @@
+//! Bank files: written whole or not at all, read with their host section.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use vod_core::bank::{BankParts, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION, checksum};
+use vod_core::{Bank, BankError};
+
+use crate::backbone::{Backbone, FeatureSpec};
+use crate::error::{Error, Result};
+use crate::fit::Transform;
+use crate::preprocess::Preprocess;
+
+/// What a bank holds for the host alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostSection {
+    /// Version of the program that wrote the bank.
+    pub vod_version: String,
+    /// Id of the backbone.
+    pub backbone_id: String,
+    /// SHA-256 of the backbone's file, lower-case hexadecimal.
+    pub backbone_sha256: String,
+    /// From image to the backbone's input.
+    pub preprocess: Preprocess,
+    /// From the backbone's outputs to patch features.
+    pub features: FeatureSpec,
+    /// From patch features to int8 channels.
+    pub transform: Transform,
+    /// Where the thresholds are from.
+    pub calibration: Calibration,
+    /// Names of the reference images.
+    pub references: Vec<String>,
+    /// Seed of the fit.
+    pub seed: u64,
+    /// Share of the discriminant in the patch score; the rest is plain distance.
+    pub blend: f64,
+}
+
+/// Thresholds in score units, and what they were made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Image score from which a frame is anomalous.
+    pub threshold: i32,
+    /// Median image score of left-out normal frames.
+    pub normal_score: i32,
+    /// Smoothed patch score from which a patch belongs to a region.
+    pub map_threshold: i32,
+    /// False-positive rate that was aimed at.
+    pub fpr: f64,
+    /// Image scores of the left-out normal frames.
+    pub scores: Vec<i32>,
+    /// Whether there was a single reference, whose re-lit copies stood in for other frames.
+    pub is_guess: bool,
+}
+
+impl Calibration {
+    /// A placeholder for banks that are not yet calibrated: nothing is anomalous.
+    pub(crate) fn open() -> Self {
+        Self {
+            threshold: i32::MAX,
+            normal_score: 0,
+            map_threshold: i32::MAX,
+            fpr: 0.0,
+            scores: Vec::new(),
+            is_guess: true,
+        }
+    }
+}
+
+/// A bank file in memory, checked, with its host section decoded.
+#[derive(Clone, Debug)]
+pub struct BankFile {
+    bytes: Vec<u8>,
+    host: HostSection,
+}
+
+impl BankFile {
+    /// Reads and checks a bank file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Bank`], [`Error::BankHost`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        Self::parse(bytes, path)
+    }
+
+    /// Checks a bank file in memory.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        Self::parse(bytes, Path::new("bank"))
+    }
+
+    fn parse(bytes: Vec<u8>, path: &Path) -> Result<Self> {
+        let path = path.to_path_buf();
+        let bank = Bank::from_bytes(&bytes).map_err(|source| Error::Bank {
+            path: path.clone(),
+            source,
+        })?;
+        let bad = |reason: String| Error::BankHost {
+            path: path.clone(),
+            reason,
+        };
+        let host: HostSection =
+            postcard::from_bytes(bank.parts().host).map_err(|e| bad(e.to_string()))?;
+        let transform = &host.transform;
+        let channels = transform.channel_scale.len();
+        if transform.dimension != bank.dimension()
+            || transform.basis.len()
+                != if transform.basis.is_empty() {
+                    0
+                } else {
+                    channels * transform.dimension
+                }
+            || (transform.basis.is_empty() && channels != transform.dimension)
+        {
+            return Err(bad("the transform does not fit the rows".into()));
+        }
+        Ok(Self { bytes, host })
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The device's view.
+    ///
+    /// # Errors
+    /// None in practice: the bytes were checked when this was made.
+    pub fn bank(&self) -> std::result::Result<Bank<'_>, BankError> {
+        Bank::from_bytes(&self.bytes)
+    }
+
+    /// The host's section.
+    pub fn host(&self) -> &HostSection {
+        &self.host
+    }
+
+    /// Writes the file; an existing one is replaced only with `force`, and only by a whole one.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Io`].
+    pub fn write(&self, path: &Path, force: bool) -> Result<()> {
+        write_file(path, &self.bytes, force)
+    }
+
+    /// Refuses another backbone than the one that the bank was fitted with.
+    ///
+    /// # Errors
+    /// [`Error::BankBackbone`].
+    pub fn check_backbone(&self, backbone: &dyn Backbone) -> Result<()> {
+        let manifest = backbone.manifest();
+        if self
+            .host
+            .backbone_sha256
+            .eq_ignore_ascii_case(&manifest.sha256)
+            && self.host.features == manifest.features
+        {
+            return Ok(());
+        }
+        Err(Error::BankBackbone {
+            expected_id: self.host.backbone_id.clone(),
+            expected: self.host.backbone_sha256.clone(),
+            found_id: manifest.id.clone(),
+            found: manifest.sha256.clone(),
+        })
+    }
+}
+
+/// Writes `bytes` to a temporary file beside `path`, then renames it.
+///
+/// # Errors
+/// [`Error::Exists`] where the file exists and `force` is not set, [`Error::Io`].
+pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
+    if !force && path.exists() {
+        return Err(Error::Exists {
+            path: path.to_path_buf(),
+        });
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".vod-")
+        .tempfile_in(folder)
+        .map_err(Error::io(path))?;
+    file.write_all(bytes).map_err(Error::io(path))?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        file.as_file()
+            .set_permissions(mode)
+            .map_err(Error::io(path))?;
+    }
+    let persisted = if force {
+        file.persist(path).map_err(|e| e.error)
+    } else {
+        file.persist_noclobber(path).map_err(|e| e.error)
+    };
+    persisted.map(|_| ()).map_err(Error::io(path))
+}
+
+/// Encodes a bank file: magic, version, length, postcard body, CRC-32 (`docs/bank-format.md`).
+///
+/// # Errors
+/// [`Error::Fit`] where the parts break the format's rules.
+pub fn encode_parts(parts: &BankParts) -> Result<Vec<u8>> {
+    Bank::from_parts(parts.clone()).map_err(|e| Error::Fit(e.to_string()))?;
+    let body = postcard::to_stdvec(parts).map_err(|e| Error::Fit(e.to_string()))?;
+    let length = u32::try_from(body.len())
+        .map_err(|_| Error::Fit(format!("bank of {} bytes is too large", body.len())))?;
+    let mut bytes = Vec::with_capacity(HEADER_LEN + body.len() + TRAILER_LEN);
+    bytes.extend(MAGIC);
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(body);
+    bytes.extend(checksum(&bytes).to_le_bytes());
+    Ok(bytes)
+}

@@ -1,0 +1,177 @@
+//! `vod demo`: the bundled sample, fitted and scored.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use vod_host::backbone;
+use vod_host::bank_file::write_file;
+use vod_host::dataset::Dataset;
+use vod_host::eval::metrics::auroc;
+use vod_host::features::{Extractor, preprocess_for};
+use vod_host::fit::{self, FitOptions, Recipe};
+use vod_host::image;
+use vod_host::report::heatmap::overlay;
+use vod_host::report::html::Page;
+use vod_host::score::ImageScorer;
+use vod_host::{Error, Result};
+
+use crate::score::write_png;
+use crate::{Outcome, output};
+
+/// Fit and score the bundled sample: real solar cells, good and defective.
+#[derive(Args)]
+#[command(after_help = "Example:\n  vod demo --out demo")]
+pub struct Arguments {
+    /// Folder for the bank, the overlays and the report.
+    #[arg(long, value_name = "DIR", default_value = "vod-demo")]
+    out: PathBuf,
+    /// Data set in MVTec layout [default: the bundled sample].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Backbone.
+    #[arg(long, default_value = "edge")]
+    backbone: String,
+    /// Write the table as JSON to FILE, or to stdout for -.
+    #[arg(long, value_name = "FILE")]
+    json: Option<String>,
+}
+
+#[derive(serde::Serialize)]
+struct Summary {
+    image_auroc: Option<f64>,
+    verdicts: Vec<Line>,
+}
+
+#[derive(serde::Serialize)]
+struct Line {
+    path: PathBuf,
+    kind: String,
+    image_score: f64,
+    anomalous: bool,
+}
+
+/// The sample: in the working folder, or in the source tree that the program was built from.
+fn sample() -> PathBuf {
+    let here = Path::new("examples/solar-cells");
+    if here.is_dir() {
+        return here.to_path_buf();
+    }
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(here)
+}
+
+pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
+    let data = Dataset::open(&arguments.data.clone().unwrap_or_else(sample))?;
+    std::fs::create_dir_all(&arguments.out).map_err(Error::io(&arguments.out))?;
+    let backbone = backbone::open(&arguments.backbone)?;
+    let preprocess = preprocess_for(&*backbone, None, None);
+    let extractor = Extractor::new(&*backbone, preprocess)?;
+    let options = FitOptions {
+        recipe: Recipe::for_features(backbone.manifest().features.normalise),
+        aligned: false,
+        fpr: 0.01,
+        row_bytes: fit::DEFAULT_ROW_BYTES,
+        seed: 0,
+    };
+    let bar = output::progress(quiet);
+    let fitted = fit::fit(&extractor, &data.references, &options, &bar);
+    bar.finish_and_clear();
+    let fitted = fitted?;
+    for failure in &fitted.failures {
+        output::report(failure);
+    }
+    let bank_path = arguments.out.join("demo.vod");
+    // The demo's own outputs of an earlier run are replaced.
+    fitted.bank.write(&bank_path, true)?;
+
+    let scorer = ImageScorer::new(&fitted.bank, &*backbone)?;
+    let mut page = Page::default();
+    let mut verdicts = Vec::new();
+    let mut failed = fitted.failures.len();
+    let to_stdout = arguments.json.as_deref() == Some("-");
+    let mut table = format!(
+        "fitted on {} good images: {} KB in {}\n\nscore  verdict    truth      image\n",
+        fitted.bank.host().references.len(),
+        fitted.bank.bytes().len() / 1024,
+        bank_path.display()
+    );
+    let kinds = data.tests.iter().map(|test| test.kind.clone());
+    let mut kinds = kinds.collect::<Vec<_>>().into_iter();
+    let bar = output::progress(quiet);
+    bar.set_length(data.tests.len() as u64);
+    bar.set_message("scoring");
+    scorer.score_all(data.tests.iter().map(|t| t.path.clone()), |path, result| {
+        bar.inc(1);
+        let kind = kinds.next().unwrap_or_default();
+        let verdict = match result {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                output::report(&error);
+                failed += 1;
+                return Ok(());
+            }
+        };
+        let picture = image::load(&path)?;
+        let tinted = overlay(&picture, &verdict, scorer.map_scale()?);
+        let name = format!(
+            "{kind}-{}.png",
+            path.file_stem().unwrap_or_default().display()
+        );
+        write_png(&arguments.out.join("heatmaps").join(name), &tinted, true)?;
+        page.add(&verdict, &picture, &tinted)?;
+        let word = if verdict.anomalous {
+            "ANOMALOUS"
+        } else {
+            "normal"
+        };
+        table.push_str(&format!(
+            "{:.3}  {word:<9}  {kind:<9}  {}\n",
+            verdict.image_score,
+            path.display()
+        ));
+        verdicts.push(Line {
+            path,
+            kind,
+            image_score: verdict.image_score,
+            anomalous: verdict.anomalous,
+        });
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    let scores: Vec<f32> = verdicts.iter().map(|v| v.image_score as f32).collect();
+    let labels: Vec<bool> = verdicts
+        .iter()
+        .map(|v| v.kind != vod_host::dataset::GOOD)
+        .collect();
+    let image_auroc = auroc(&scores, &labels);
+    let figure = image_auroc.map_or("not available".into(), |a| format!("{a:.3}"));
+    let report = arguments.out.join("report.html");
+    let summary = format!("image AUROC {figure}");
+    write_file(
+        &report,
+        page.finish("vod demo: solar cells", &summary).as_bytes(),
+        true,
+    )?;
+    table.push_str(&format!(
+        "\n{summary}\nheatmaps in {}, report in {}\n",
+        arguments.out.join("heatmaps").display(),
+        report.display()
+    ));
+    if !to_stdout {
+        output::print(&table)?;
+    }
+    if let Some(target) = &arguments.json {
+        output::write_json(
+            target,
+            &Summary {
+                image_auroc,
+                verdicts,
+            },
+            true,
+        )?;
+    }
+    Ok(if failed == 0 {
+        Outcome::Done
+    } else {
+        Outcome::Incomplete
+    })
+}

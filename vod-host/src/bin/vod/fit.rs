@@ -1,0 +1,152 @@
+//! `vod fit`: normal images to a bank.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+use vod_host::backbone;
+use vod_host::dataset::choose_references;
+use vod_host::features::{Extractor, preprocess_for};
+use vod_host::fit::{self, FitOptions, Recipe};
+use vod_host::{Error, Result, image};
+
+use crate::{Outcome, output};
+
+/// Fit a bank from normal images.
+#[derive(Args)]
+#[command(after_help = "Example:\n  vod fit parts/good --out part.vod --backbone vit --shots 4")]
+pub struct Arguments {
+    /// Folder of normal images.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Bank file to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// edge (EfficientNet-Lite0), vit (DINOv2 ViT-S/14), or the path of a manifest.
+    #[arg(long, default_value = "edge")]
+    backbone: String,
+    /// Shorter side of the backbone's input, pixels [default: the backbone's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(14..=8192))]
+    size: Option<u32>,
+    /// Number of reference images that are used [default: all].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    shots: Option<u32>,
+    /// Seed that chooses the references and makes the synthetic anomalies.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// The part always lies the same way: compare with nearby places only.
+    #[arg(long)]
+    aligned: bool,
+    /// Overlapping tiles of this many pixels a side, for details that would be lost otherwise.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(14..=8192))]
+    tile: Option<u32>,
+    /// Share of normal images that may be called anomalous.
+    #[arg(long, default_value_t = 0.01, value_parser = rate)]
+    fpr: f64,
+    /// Bytes that the bank's reference rows may take.
+    #[arg(long, value_name = "N", default_value_t = fit::DEFAULT_ROW_BYTES)]
+    bank_bytes: usize,
+    /// Replace an existing file.
+    #[arg(long)]
+    force: bool,
+    /// Write what was fitted as JSON to FILE, or to stdout for -.
+    #[arg(long, value_name = "FILE")]
+    json: Option<String>,
+}
+
+/// A rate between 0 and 1.
+fn rate(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        _ => Err("expected a number between 0 and 1".into()),
+    }
+}
+
+#[derive(Serialize)]
+struct Summary<'s> {
+    bank: &'s PathBuf,
+    bank_bytes: usize,
+    rows: usize,
+    dimension: usize,
+    references: &'s [String],
+    threshold_is_guess: bool,
+    seconds: f64,
+}
+
+pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
+    let start = Instant::now();
+    if arguments.out.exists() && !arguments.force {
+        return Err(Error::Exists {
+            path: arguments.out.clone(),
+        });
+    }
+    let all = image::list(&arguments.folder)?;
+    let shots = arguments.shots.map(|k| k as usize);
+    if let Some(shots) = shots.filter(|k| *k > all.len()) {
+        return Err(Error::Data(format!(
+            "{}: --shots {shots} but only {} images",
+            arguments.folder.display(),
+            all.len()
+        )));
+    }
+    let paths = choose_references(&all, shots, arguments.seed);
+    let backbone = backbone::open(&arguments.backbone)?;
+    let mut preprocess = preprocess_for(&*backbone, arguments.size, arguments.tile);
+    if arguments.aligned {
+        preprocess = preprocess.with_exact_size(&image::load(&paths[0])?);
+    }
+    let extractor = Extractor::new(&*backbone, preprocess)?;
+    let options = FitOptions {
+        recipe: Recipe::for_features(backbone.manifest().features.normalise),
+        aligned: arguments.aligned,
+        fpr: arguments.fpr,
+        row_bytes: arguments.bank_bytes,
+        seed: arguments.seed,
+    };
+    let bar = output::progress(quiet);
+    let fitted = fit::fit(&extractor, &paths, &options, &bar);
+    bar.finish_and_clear();
+    let fitted = fitted?;
+    fitted.bank.write(&arguments.out, arguments.force)?;
+    for failure in &fitted.failures {
+        output::report(failure);
+    }
+    let bank = fitted.bank.bank().map_err(|source| Error::Bank {
+        path: arguments.out.clone(),
+        source,
+    })?;
+    let host = fitted.bank.host();
+    let summary = Summary {
+        bank: &arguments.out,
+        bank_bytes: fitted.bank.bytes().len(),
+        rows: bank.row_count(),
+        dimension: bank.dimension(),
+        references: &host.references,
+        threshold_is_guess: host.calibration.is_guess,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    if host.calibration.is_guess {
+        eprintln!(
+            "vod: warning: one reference gives no left-out image, the threshold is a guess; \
+             use two or more"
+        );
+    }
+    match &arguments.json {
+        Some(target) => output::write_json(target, &summary, arguments.force)?,
+        None => output::print(&format!(
+            "{}: {} rows of {} from {} images, {} KB, fitted in {:.1} s\n",
+            arguments.out.display(),
+            summary.rows,
+            summary.dimension,
+            summary.references.len(),
+            summary.bank_bytes / 1024,
+            summary.seconds
+        ))?,
+    }
+    Ok(if fitted.failures.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Incomplete
+    })
+}

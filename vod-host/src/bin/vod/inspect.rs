@@ -1,0 +1,156 @@
+//! `vod inspect`: what is in a bank.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use vod_core::{Scorer, bank};
+use vod_host::bank_file::{BankFile, Calibration};
+use vod_host::preprocess::{Preprocess, SizeRule};
+use vod_host::{Error, Result};
+
+use crate::{Outcome, output};
+
+/// Show what is in a bank.
+#[derive(Args)]
+#[command(after_help = "Example:\n  vod inspect part.vod --json -")]
+pub struct Arguments {
+    /// Bank file.
+    bank: PathBuf,
+    /// Write as JSON to FILE, or to stdout for -.
+    #[arg(long, value_name = "FILE")]
+    json: Option<String>,
+    /// Replace an existing file.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Inspection<'b> {
+    format_version: u16,
+    vod_version: &'b str,
+    bank_bytes: usize,
+    device_bytes: usize,
+    rows: usize,
+    dimension: usize,
+    basis: &'static str,
+    values: String,
+    discriminant_share: f64,
+    aligned: bool,
+    grid: Option<[usize; 2]>,
+    backbone: &'b str,
+    backbone_sha256: &'b str,
+    preprocess: &'b Preprocess,
+    references: &'b [String],
+    seed: u64,
+    calibration: &'b Calibration,
+    /// RAM for scores of one frame, bytes, beside a row of features; `null` where frames differ.
+    scratch_bytes: Option<usize>,
+    /// Bytes of one row of int8 features; `null` where frames differ.
+    feature_row_bytes: Option<usize>,
+    /// int8 multiply-accumulates of a frame's search; `null` where frames differ.
+    macs_per_frame: Option<u64>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<Outcome> {
+    let file = BankFile::read(&arguments.bank)?;
+    let view = file.bank().map_err(|source| Error::Bank {
+        path: arguments.bank.clone(),
+        source,
+    })?;
+    let host = file.host();
+    let parts = view.parts();
+    let grid = view.grid();
+    let scorer = Scorer::new(&view);
+    let inspection = Inspection {
+        format_version: bank::VERSION,
+        vod_version: &host.vod_version,
+        bank_bytes: file.bytes().len(),
+        device_bytes: file.bytes().len() - parts.host.len(),
+        rows: view.row_count(),
+        dimension: view.dimension(),
+        basis: if host.transform.basis.is_empty() {
+            "plain"
+        } else {
+            "whitened residuals"
+        },
+        values: format!("{:?}", parts.values).to_lowercase(),
+        discriminant_share: host.blend,
+        aligned: view.is_aligned(),
+        grid: grid.map(|g| [g.height(), g.width()]),
+        backbone: &host.backbone_id,
+        backbone_sha256: &host.backbone_sha256,
+        preprocess: &host.preprocess,
+        references: &host.references,
+        seed: host.seed,
+        calibration: &host.calibration,
+        scratch_bytes: grid.map(|g| scorer.scratch_len_for(g) * size_of::<i32>()),
+        feature_row_bytes: grid.map(|g| g.width() * view.dimension()),
+        macs_per_frame: grid.map(|g| (g.len() * view.row_count() * view.dimension()) as u64),
+    };
+    if let Some(target) = &arguments.json {
+        output::write_json(target, &inspection, arguments.force)?;
+        return Ok(Outcome::Done);
+    }
+    let calibration = inspection.calibration;
+    let threshold = if calibration.is_guess {
+        "a guess (one reference: no left-out images to calibrate on)".to_string()
+    } else {
+        format!(
+            "for a false-positive rate of {} from {} left-out references",
+            calibration.fpr,
+            calibration.scores.len()
+        )
+    };
+    let size = match host.preprocess.size {
+        SizeRule::ShortSide { side, .. } => format!("shorter side {side} px, aspect ratio kept"),
+        SizeRule::Exact { width, height } => format!("{width} x {height} px"),
+    };
+    let tile = host
+        .preprocess
+        .tile
+        .map_or(String::new(), |t| format!(", tiles of {t} px"));
+    let frame = match (inspection.macs_per_frame, inspection.scratch_bytes, grid) {
+        (Some(macs), Some(scratch), Some(grid)) => format!(
+            "{} x {} patches, {:.1} M int8 MACs, {:.1} KB scratch RAM",
+            grid.height(),
+            grid.width(),
+            macs as f64 / 1e6,
+            scratch as f64 / 1024.0
+        ),
+        _ => "grid differs from image to image".into(),
+    };
+    output::print(&format!(
+        "{path}: bank format {format}, written by vod {version}\n\
+         backbone    {backbone} (sha256 {hash:.12}...)\n\
+         input       {size}{tile}\n\
+         bank        {rows} rows of {dimension}, {kb:.1} KB ({device:.1} KB on a device)\n\
+         basis       {basis}\n\
+         scorer      {share:.0} % discriminant on {values} values, {rest:.0} % distance{aligned}\n\
+         frame       {frame}\n\
+         threshold   {raw} (normal median {normal}), {threshold}\n\
+         references  {references}\n",
+        path = arguments.bank.display(),
+        format = inspection.format_version,
+        version = inspection.vod_version,
+        backbone = inspection.backbone,
+        hash = inspection.backbone_sha256,
+        rows = inspection.rows,
+        dimension = inspection.dimension,
+        kb = inspection.bank_bytes as f64 / 1024.0,
+        device = inspection.device_bytes as f64 / 1024.0,
+        basis = inspection.basis,
+        share = inspection.discriminant_share * 100.0,
+        values = inspection.values,
+        rest = 100.0 - inspection.discriminant_share * 100.0,
+        aligned = if inspection.aligned {
+            ", nearby places only"
+        } else {
+            ""
+        },
+        raw = parts.threshold,
+        normal = parts.normal_score,
+        references = inspection.references.join(", "),
+    ))?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,60 @@
+//! The `vod` command: arguments and printing around the `vod_host` library.
+
+mod demo;
+mod fit;
+mod inspect;
+mod output;
+mod score;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Visual anomaly detection from a handful of good parts.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    /// No progress bars.
+    #[arg(long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Fit(fit::Arguments),
+    Score(score::Arguments),
+    Inspect(inspect::Arguments),
+}
+
+/// How a command ended, where it did not fail altogether.
+pub enum Outcome {
+    /// Everything was done.
+    Done,
+    /// Something was left out and reported.
+    Incomplete,
+    /// An image is anomalous and the caller wanted to know by the exit status.
+    Anomalous,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let quiet = arguments.quiet;
+    let result = match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments, quiet),
+        Command::Fit(arguments) => fit::run(&arguments, quiet),
+        Command::Score(arguments) => score::run(&arguments, quiet),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Incomplete) => ExitCode::from(1),
+        Ok(Outcome::Anomalous) => ExitCode::from(3),
+        Err(error) => {
+            output::report(&error);
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Evaluation on data sets: metrics, baselines, the few-shot protocol.
+
+pub mod metrics;

@@ -1,0 +1,245 @@
+//! Patch features of an image: backbone outputs, pooled, on one grid, concatenated.
+
+use std::path::Path;
+
+use image::RgbImage;
+use ndarray::{Array3, ArrayView3, Axis, Zip, s};
+
+use crate::backbone::{Backbone, FeatureSpec};
+use crate::error::{Error, Result};
+use crate::preprocess::{Preprocess, SizeRule};
+
+/// Longest image, in shorter sides, that keeps its aspect ratio.
+const MAX_RATIO: u32 = 4;
+/// The longer side of the input is rounded to this many patches: fewer distinct network sizes.
+const LONG_SIDE_PATCHES: u32 = 4;
+
+/// Patch features on a grid, `[height, width, channels]`, as the backbone gives them.
+pub type FeatureGrid = Array3<f32>;
+
+/// Turns images into patch features, always in the same way.
+pub struct Extractor<'b> {
+    backbone: &'b dyn Backbone,
+    preprocess: Preprocess,
+}
+
+impl<'b> Extractor<'b> {
+    /// An extractor that obeys `preprocess` (of a bank).
+    ///
+    /// # Errors
+    /// [`Error::Data`] where an exact size or a tile is no multiple of what the backbone takes.
+    pub fn new(backbone: &'b dyn Backbone, preprocess: Preprocess) -> Result<Self> {
+        let multiple = backbone.manifest().input.multiple;
+        let sides = match preprocess.size {
+            SizeRule::ShortSide { side, step, .. } => [side, step],
+            SizeRule::Exact { width, height } => [width, height],
+        };
+        let tile = preprocess.tile.unwrap_or(multiple);
+        if let Some(side) = sides
+            .into_iter()
+            .chain([tile])
+            .find(|side| *side == 0 || !side.is_multiple_of(multiple))
+        {
+            return Err(Error::Data(format!(
+                "size {side} is no multiple of {multiple}, which backbone `{}` takes",
+                backbone.manifest().id
+            )));
+        }
+        Ok(Self {
+            backbone,
+            preprocess,
+        })
+    }
+
+    /// The preprocessing that is obeyed.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// The backbone.
+    pub fn backbone(&self) -> &'b dyn Backbone {
+        self.backbone
+    }
+
+    /// Reads an image file; gives its features and its width and height in pixels.
+    ///
+    /// # Errors
+    /// As [`crate::image::load`] and [`Self::features`].
+    pub fn load(&self, path: &Path) -> Result<(FeatureGrid, (u32, u32))> {
+        let image = crate::image::load(path)?;
+        Ok((self.features(&image)?, image.dimensions()))
+    }
+
+    /// Patch features of an upright RGB image.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the backbone fails.
+    pub fn features(&self, image: &RgbImage) -> Result<FeatureGrid> {
+        self.features_of_input(&self.preprocess.resize(image)?)
+    }
+
+    /// Patch features of an image that has the input size already.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the backbone fails.
+    pub fn features_of_input(&self, input: &RgbImage) -> Result<FeatureGrid> {
+        let planes = self.preprocess.planes(input);
+        let spec = &self.backbone.manifest().features;
+        match self.preprocess.tile {
+            None => assemble(&self.backbone.run(planes.view())?, spec, planes.dim()),
+            Some(tile) => self.tiled(planes.view(), tile as usize, spec),
+        }
+    }
+
+    /// Features of overlapping tiles, blended: each tile weighs most in its middle.
+    fn tiled(
+        &self,
+        planes: ArrayView3<f32>,
+        tile: usize,
+        spec: &FeatureSpec,
+    ) -> Result<FeatureGrid> {
+        let (_, height, width) = planes.dim();
+        let stride = spec.stride as usize;
+        let multiple = self.backbone.manifest().input.multiple as usize;
+        let mut sum: Option<FeatureGrid> = None;
+        let mut weight = ndarray::Array2::<f32>::zeros((height / stride, width / stride));
+        for top in tile_starts(height, tile, multiple) {
+            for left in tile_starts(width, tile, multiple) {
+                let (bottom, right) = ((top + tile).min(height), (left + tile).min(width));
+                let view = planes.slice(s![.., top..bottom, left..right]);
+                let part = assemble(&self.backbone.run(view)?, spec, view.dim())?;
+                let (rows, columns, channels) = part.dim();
+                let sum = sum.get_or_insert_with(|| {
+                    Array3::zeros((height / stride, width / stride, channels))
+                });
+                for y in 0..rows {
+                    for x in 0..columns {
+                        let w = hat(y, rows) * hat(x, columns);
+                        let (gy, gx) = (top / stride + y, left / stride + x);
+                        weight[[gy, gx]] += w;
+                        sum.slice_mut(s![gy, gx, ..])
+                            .scaled_add(w, &part.slice(s![y, x, ..]));
+                    }
+                }
+            }
+        }
+        let mut sum = sum.ok_or_else(|| Error::Data("image without tiles".into()))?;
+        Zip::from(sum.lanes_mut(Axis(2)))
+            .and(&weight)
+            .for_each(|mut feature, w| feature /= *w);
+        Ok(sum)
+    }
+}
+
+/// The preprocessing of a new bank: the shorter side at `size` pixels (the manifest's default
+/// where `None`, rounded to what the backbone takes), the aspect ratio kept.
+pub fn preprocess_for(backbone: &dyn Backbone, size: Option<u32>, tile: Option<u32>) -> Preprocess {
+    let manifest = backbone.manifest();
+    let multiple = manifest.input.multiple;
+    let round = |side: u32| ((side + multiple / 2) / multiple).max(1) * multiple;
+    let patches = LONG_SIDE_PATCHES * manifest.features.stride;
+    Preprocess {
+        size: SizeRule::ShortSide {
+            side: round(size.unwrap_or(manifest.input.default_size)),
+            step: patches.div_ceil(multiple) * multiple,
+            max_ratio: MAX_RATIO,
+        },
+        tile: tile.map(round),
+        colour: manifest.input.colour,
+        mean: manifest.input.mean,
+        std: manifest.input.std,
+    }
+}
+
+/// Starts of tiles that cover `length` with at least half of a tile's length in common.
+fn tile_starts(length: usize, tile: usize, multiple: usize) -> Vec<usize> {
+    if length <= tile {
+        return vec![0];
+    }
+    let free = length - tile;
+    let count = free.div_ceil((tile / 2).max(multiple)) + 1;
+    (0..count)
+        .map(|i| (free * i / (count - 1)) / multiple * multiple)
+        .collect()
+}
+
+/// Weight of place `i` of `n` in a tile: 1 at the middle, falling to the edges, never 0.
+fn hat(i: usize, n: usize) -> f32 {
+    let edge = (i + 1).min(n - i) as f32;
+    edge / n.div_ceil(2) as f32
+}
+
+/// Pools the outputs, brings them to one grid and concatenates them.
+///
+/// `outputs` are `[height, width, channels]` each, `input` is the planes' `(3, height, width)`.
+fn assemble(
+    outputs: &[Array3<f32>],
+    spec: &FeatureSpec,
+    input: (usize, usize, usize),
+) -> Result<FeatureGrid> {
+    let stride = spec.stride as usize;
+    let (height, width) = (input.1 / stride, input.2 / stride);
+    let parts: Vec<Array3<f32>> = outputs
+        .iter()
+        .map(|map| {
+            let pooled = mean_pool(map, spec.pool as usize);
+            if (pooled.dim().0, pooled.dim().1) == (height, width) {
+                pooled
+            } else {
+                resize_bilinear(pooled.view(), height, width)
+            }
+        })
+        .collect();
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    let grid = ndarray::concatenate(Axis(2), &views);
+    grid.map(|grid| grid.as_standard_layout().into_owned())
+        .map_err(|e| Error::Data(format!("outputs can't be put together: {e}")))
+}
+
+/// Mean over `size x size` neighbours (odd), over those inside the map at its edges.
+pub fn mean_pool(map: &Array3<f32>, size: usize) -> Array3<f32> {
+    let reach = size / 2;
+    if reach == 0 {
+        return map.clone();
+    }
+    let along = |map: &Array3<f32>, axis: Axis| {
+        let len = map.len_of(axis);
+        let mut out = Array3::<f32>::zeros(map.dim());
+        for i in 0..len {
+            let (from, to) = (i.saturating_sub(reach), (i + reach + 1).min(len));
+            let mut target = out.index_axis_mut(axis, i);
+            for j in from..to {
+                target += &map.index_axis(axis, j);
+            }
+            target /= (to - from) as f32;
+        }
+        out
+    };
+    along(&along(map, Axis(0)), Axis(1))
+}
+
+/// Bilinear resize with half-pixel centres and clamped edges.
+pub fn resize_bilinear(map: ArrayView3<f32>, height: usize, width: usize) -> Array3<f32> {
+    let along = |map: ArrayView3<f32>, axis: Axis, len: usize| {
+        let mut shape = map.raw_dim();
+        shape[axis.index()] = len;
+        let mut out = Array3::<f32>::zeros(shape);
+        for i in 0..len {
+            let (low, high, t) = linear_taps(i, map.len_of(axis), len);
+            let mut target = out.index_axis_mut(axis, i);
+            target.assign(&map.index_axis(axis, low));
+            target *= 1.0 - t;
+            target.scaled_add(t, &map.index_axis(axis, high));
+        }
+        out
+    };
+    let rows = along(map, Axis(0), height);
+    along(rows.view(), Axis(1), width)
+}
+
+/// The two source places and the weight of the second, for place `i` of `to` in a resize.
+pub(crate) fn linear_taps(i: usize, from: usize, to: usize) -> (usize, usize, f32) {
+    let centre = ((i as f32 + 0.5) * from as f32 / to as f32 - 0.5).clamp(0.0, (from - 1) as f32);
+    let low = centre.floor() as usize;
+    (low, (low + 1).min(from - 1), centre - low as f32)
+}

@@ -1,0 +1,729 @@
+//! Fits a bank from normal images: the method's steps 1 to 9, in floating point, then quantised.
+
+mod basis;
+mod calibrate;
+mod discriminant;
+mod quantise;
+
+use std::path::PathBuf;
+
+use image::RgbImage;
+use indicatif::ProgressBar;
+use ndarray::{Array2, Axis};
+use rayon::prelude::*;
+use vod_core::{Bank, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, residual};
+
+pub use basis::{Transform, flat};
+pub use calibrate::{student_t_quantile, threshold};
+pub use discriminant::{Moments, shrinkage_lda};
+pub use quantise::{Discriminant, smoothing_taps};
+
+use crate::backbone::Normalise;
+use crate::bank_file::{BankFile, Calibration, HostSection};
+use crate::dataset::{SplitMix64, file_name};
+use crate::error::{Error, Result};
+use crate::features::{Extractor, FeatureGrid};
+use crate::reference::{k_centre, paste_anomaly, shifted_copy};
+
+/// References whose features are held for residuals, synthetic anomalies and calibration; later
+/// ones only give bank rows.
+const HELD_IMAGES: usize = 48;
+/// Images that are read and taken through the backbone together.
+const CHUNK: usize = 16;
+/// Patches that layer variances and the int8 range are taken from.
+const STATISTIC_PATCHES: usize = 32_768;
+/// Thinned back to the bank's size whenever this many times as many rows are held.
+const THIN_FACTOR: usize = 8;
+/// Shifted and re-lit copies that stand in for left-out images where there is one reference.
+const COPIES: usize = 8;
+
+/// What is fitted and how; one recipe a kind of backbone, the same for every data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Shrinkage `s` of the whitened residual space; `None` leaves it plain.
+    pub whitening: Option<f64>,
+    /// Mirrored copies of the references in the bank.
+    pub mirror: bool,
+    /// Values that the discriminant weighs.
+    pub values: ValueKind,
+    /// Synthetic anomalies, in all; spread over the held references.
+    pub synthetic: usize,
+    /// Shrinkage of the discriminant.
+    pub shrinkage: f64,
+    /// Shares of the discriminant in the patch score that are tried; the rest is plain distance.
+    pub blends: Vec<f64>,
+    /// Standard deviation of the map's smoothing, patches.
+    pub sigma: f64,
+    /// Share of the patches whose mean is the image score.
+    pub top_share: f64,
+    /// Map that the image score is taken from.
+    pub stage: ScoreStage,
+}
+
+impl Recipe {
+    /// The recipe for backbones of this normalisation: convolutional ones are scaled by layer,
+    /// transformers by patch.
+    pub fn for_features(normalise: Normalise) -> Self {
+        Self {
+            whitening: match normalise {
+                Normalise::LayerVariance => Some(1.0),
+                Normalise::Unit => None,
+            },
+            mirror: false,
+            values: ValueKind::Magnitude,
+            synthetic: 16,
+            shrinkage: 1.0,
+            blends: vec![0.0, 0.25, 0.5, 0.75, 1.0],
+            sigma: 1.0,
+            top_share: 0.01,
+            stage: ScoreStage::Raw,
+        }
+    }
+
+    /// Plain nearest-row distance in the same pipeline (AnomalyDINO's rule with `vit`).
+    pub fn distance() -> Self {
+        Self {
+            whitening: None,
+            synthetic: 0,
+            blends: vec![0.0],
+            ..Self::for_features(Normalise::Unit)
+        }
+    }
+}
+
+/// Options of a fit.
+#[derive(Clone, Debug)]
+pub struct FitOptions {
+    /// How the bank is fitted.
+    pub recipe: Recipe,
+    /// Limit the search to rows from nearby places: the part always lies the same way.
+    pub aligned: bool,
+    /// Share of normal frames that may be called anomalous.
+    pub fpr: f64,
+    /// Bytes that the bank's rows may take.
+    pub row_bytes: usize,
+    /// Seed of the synthetic anomalies; written into the bank.
+    pub seed: u64,
+}
+
+/// Bytes that the rows take unless told otherwise.
+pub const DEFAULT_ROW_BYTES: usize = 4 << 20;
+/// Reach of the position-limited search, patches.
+const ALIGNED_RADIUS: u16 = 2;
+
+/// A fitted bank, and the references that could not be read.
+#[derive(Debug)]
+pub struct Fitted {
+    /// The bank.
+    pub bank: BankFile,
+    /// References that were left out, one error each.
+    pub failures: Vec<Error>,
+}
+
+/// One reference image that is held: its input picture and its features.
+struct Held {
+    input: RgbImage,
+    grids: Vec<FeatureGrid>,
+}
+
+/// int8 rows with the reference and the grid cell that each is from.
+#[derive(Default)]
+struct Rows {
+    values: Vec<i8>,
+    image: Vec<u32>,
+    cell: Vec<u32>,
+}
+
+impl Rows {
+    fn add(&mut self, values: &[i8], image: usize, patches: usize) {
+        self.values.extend_from_slice(values);
+        self.image
+            .extend(std::iter::repeat_n(image as u32, patches));
+        self.cell.extend(0..patches as u32);
+    }
+
+    fn len(&self) -> usize {
+        self.image.len()
+    }
+
+    fn select(&self, numbers: &[usize], dimension: usize) -> Self {
+        let row = |&n: &usize| {
+            self.values[n * dimension..(n + 1) * dimension]
+                .iter()
+                .copied()
+        };
+        Self {
+            values: numbers.iter().flat_map(row).collect(),
+            image: numbers.iter().map(|&n| self.image[n]).collect(),
+            cell: numbers.iter().map(|&n| self.cell[n]).collect(),
+        }
+    }
+
+    fn thin(&mut self, dimension: usize, count: usize) {
+        if self.len() > count {
+            *self = self.select(&k_centre(&self.values, dimension, count), dimension);
+        }
+    }
+
+    fn without(&self, image: usize, dimension: usize) -> Self {
+        let kept: Vec<usize> = (0..self.len())
+            .filter(|&n| self.image[n] as usize != image)
+            .collect();
+        self.select(&kept, dimension)
+    }
+
+    /// Sorts rows by grid cell, stable, for the position-limited search.
+    fn by_cell(&self, dimension: usize) -> Self {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|&n| self.cell[n]);
+        self.select(&order, dimension)
+    }
+}
+
+/// A picture that is compared with the bank without one reference's rows.
+struct Probe {
+    /// Reference that is left out, `None` where there is only one.
+    left_out: Option<usize>,
+    grid: Grid,
+    features: FeatureGrid,
+    /// Pasted share of each patch; empty for a normal picture.
+    shares: Vec<f32>,
+}
+
+/// Fits a bank on the images at `paths` (in this order).
+///
+/// Images that can't be read are reported in [`Fitted::failures`] and left out.
+///
+/// # Errors
+/// [`Error::Data`] where no image is left, those of the backbone, and [`Error::Fit`].
+pub fn fit(
+    extractor: &Extractor,
+    paths: &[PathBuf],
+    options: &FitOptions,
+    progress: &ProgressBar,
+) -> Result<Fitted> {
+    let recipe = &options.recipe;
+    let spec = &extractor.backbone().manifest().features;
+    let mut failures = Vec::new();
+    let mut names = Vec::new();
+
+    progress.set_message("reference features");
+    progress.set_length(paths.len() as u64);
+    let (first, later) = paths.split_at(paths.len().min(HELD_IMAGES));
+    let mut held = Vec::new();
+    for chunk in first.chunks(CHUNK) {
+        let results: Vec<_> = chunk
+            .par_iter()
+            .map(|path| {
+                let result = hold(extractor, path, recipe.mirror);
+                progress.inc(1);
+                result
+            })
+            .collect();
+        for (path, result) in chunk.iter().zip(results) {
+            match result {
+                Ok(reference) => {
+                    held.push(reference);
+                    names.push(file_name(path));
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+    }
+    if held.is_empty() {
+        return Err(failures
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Error::Data("no reference images were given".into())));
+    }
+
+    let transform = fit_transform(extractor, &held, recipe)?;
+    let dimension = transform.dimension;
+    let row_limit = (options.row_bytes / dimension).max(1);
+    let mut rows = Rows::default();
+    for (image, reference) in held.iter().enumerate() {
+        for grid in &reference.grids {
+            rows.add(&transform.quantise(grid), image, grid.len() / grid.dim().2);
+        }
+    }
+    for chunk in later.chunks(CHUNK) {
+        let results: Vec<_> = chunk
+            .par_iter()
+            .map(|path| {
+                let result = hold(extractor, path, recipe.mirror);
+                progress.inc(1);
+                result
+            })
+            .collect();
+        for (path, result) in chunk.iter().zip(results) {
+            match result {
+                Ok(reference) => {
+                    for grid in &reference.grids {
+                        let patches = grid.len() / grid.dim().2;
+                        rows.add(&transform.quantise(grid), names.len(), patches);
+                    }
+                    names.push(file_name(path));
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        if rows.len() > row_limit * THIN_FACTOR {
+            rows.thin(dimension, row_limit);
+        }
+    }
+    progress.set_message("thinning the bank");
+    rows.thin(dimension, row_limit);
+
+    let probes = probes(extractor, &held, options, progress)?;
+    progress.set_message("fitting the discriminant");
+    let discriminant = fit_discriminant(&transform, &rows, &probes, recipe)?;
+    progress.set_message("calibrating");
+    let taps = smoothing_taps(recipe.sigma);
+    let frame = common_grid(&held);
+    let cells = match (options.aligned, frame) {
+        (false, _) => None,
+        (true, Some(grid)) => Some(grid),
+        (true, None) => {
+            return Err(Error::Data(
+                "aligned references need a frame of one exact size".into(),
+            ));
+        }
+    };
+    let encode = |rows: &Rows, calibration: Calibration, host: bool| {
+        let rows = if cells.is_some() {
+            rows.by_cell(dimension)
+        } else {
+            rows.select(&(0..rows.len()).collect::<Vec<_>>(), dimension)
+        };
+        quantise::encode(&quantise::Model {
+            dimension,
+            rows: &rows.values,
+            cells: cells.map(|grid| (grid, rows.cell.as_slice())),
+            radius: ALIGNED_RADIUS,
+            frame,
+            discriminant: &discriminant,
+            taps,
+            top_share: recipe.top_share,
+            stage: recipe.stage,
+            calibration: &calibration,
+            host: host.then(|| {
+                let manifest = extractor.backbone().manifest();
+                HostSection {
+                    vod_version: env!("CARGO_PKG_VERSION").into(),
+                    backbone_id: manifest.id.clone(),
+                    backbone_sha256: manifest.sha256.to_lowercase(),
+                    preprocess: extractor.preprocess().clone(),
+                    features: spec.clone(),
+                    transform: transform.clone(),
+                    calibration: calibration.clone(),
+                    references: names.clone(),
+                    seed: options.seed,
+                    blend: discriminant.blend,
+                }
+            }),
+        })
+    };
+    let calibration = calibrate(&transform, &rows, &probes, options, &encode)?;
+    let bytes = encode(&rows, calibration, true)?;
+    Ok(Fitted {
+        bank: BankFile::from_bytes(bytes)?,
+        failures,
+    })
+}
+
+/// Reads one reference: its input picture, its features and those of its mirror images.
+fn hold(extractor: &Extractor, path: &std::path::Path, mirror: bool) -> Result<Held> {
+    let input = extractor.preprocess().resize(&crate::image::load(path)?)?;
+    let mut grids = vec![extractor.features_of_input(&input)?];
+    if mirror {
+        let flips = [
+            image::imageops::flip_horizontal(&input),
+            image::imageops::flip_vertical(&input),
+            image::imageops::rotate180(&input),
+        ];
+        for flip in &flips {
+            grids.push(extractor.features_of_input(flip)?);
+        }
+    }
+    Ok(Held { input, grids })
+}
+
+/// The grid that all references share, if they do.
+fn common_grid(held: &[Held]) -> Option<Grid> {
+    let size = |h: &Held| (h.grids[0].dim().0, h.grids[0].dim().1);
+    let first = size(held.first()?);
+    held.iter()
+        .all(|h| size(h) == first)
+        .then(|| Grid::new(first.0, first.1))
+        .flatten()
+}
+
+/// At most [`STATISTIC_PATCHES`] patch features, evenly spread over the references, `[n, C]`.
+fn statistic_patches(held: &[Held]) -> Array2<f32> {
+    let views: Vec<_> = held.iter().map(|h| flat(&h.grids[0])).collect();
+    let total: usize = views.iter().map(|v| v.nrows()).sum();
+    let step = total.div_ceil(STATISTIC_PATCHES).max(1);
+    let rows: Vec<_> = views
+        .iter()
+        .flat_map(|view| view.outer_iter())
+        .step_by(step)
+        .collect();
+    let channels = held[0].grids[0].dim().2;
+    let mut out = Array2::zeros((rows.len(), channels));
+    for (mut target, row) in out.outer_iter_mut().zip(rows) {
+        target.assign(&row);
+    }
+    out
+}
+
+fn fit_transform(extractor: &Extractor, held: &[Held], recipe: &Recipe) -> Result<Transform> {
+    let manifest = extractor.backbone().manifest();
+    let spec = &manifest.features;
+    let layers: Vec<usize> = spec
+        .outputs
+        .iter()
+        .filter_map(|name| manifest.output(name))
+        .map(|output| output.channels)
+        .collect();
+    let patches = statistic_patches(held);
+    let mut transform = Transform::new(spec.normalise, patches.view(), &layers);
+    transform.set_scale(transform.project(patches.view()).view());
+    if let Some(shrinkage) = recipe.whitening {
+        let residuals = plain_residuals(&transform, held)?;
+        transform.whiten(residuals.view(), shrinkage)?;
+        transform.set_scale(transform.project(patches.view()).view());
+    }
+    Ok(transform)
+}
+
+/// Residuals of normal patches to their nearest left-out neighbours in the scaled, not yet whitened
+/// space, `[n, C]`.
+///
+/// With one reference the neighbour is the nearest patch of the same image that is not next to it.
+fn plain_residuals(transform: &Transform, held: &[Held]) -> Result<Array2<f32>> {
+    const PATCHES_PER_IMAGE: usize = 1024;
+    let dimension = transform.dimension;
+    let projected: Vec<Array2<f32>> = held
+        .iter()
+        .map(|h| transform.project(flat(&h.grids[0])))
+        .collect();
+    let mut rows = Rows::default();
+    for (image, reference) in held.iter().enumerate() {
+        let grid = &reference.grids[0];
+        rows.add(&transform.quantise(grid), image, grid.len() / grid.dim().2);
+    }
+    let parts: Vec<Array2<f32>> = (0..held.len())
+        .into_par_iter()
+        .map(|image| {
+            let queries = transform.quantise(&held[image].grids[0]);
+            let count = queries.len() / dimension;
+            let step = count.div_ceil(PATCHES_PER_IMAGE).max(1);
+            let width = held[image].grids[0].dim().1;
+            let others = if held.len() > 1 {
+                rows.without(image, dimension)
+            } else {
+                rows.without(usize::MAX, dimension)
+            };
+            let mut out = Vec::new();
+            for patch in (0..count).step_by(step) {
+                let query = &queries[patch * dimension..(patch + 1) * dimension];
+                let near = |cell: usize| {
+                    held.len() == 1
+                        && (cell / width).abs_diff(patch / width) <= 1
+                        && (cell % width).abs_diff(patch % width) <= 1
+                };
+                let best = others
+                    .values
+                    .chunks_exact(dimension)
+                    .enumerate()
+                    .filter(|(n, _)| !near(others.cell[*n] as usize))
+                    .map(|(n, row)| {
+                        let d: i32 = residual(query, row).map(|r| i32::from(r).pow(2)).sum();
+                        (d, n)
+                    })
+                    .min();
+                if let Some((_, n)) = best {
+                    let from = &projected[others.image[n] as usize];
+                    let row = from.row(others.cell[n] as usize);
+                    out.extend(
+                        projected[image]
+                            .row(patch)
+                            .iter()
+                            .zip(row)
+                            .map(|(q, b)| q - b),
+                    );
+                }
+            }
+            Array2::from_shape_vec((out.len() / dimension, dimension), out)
+                .map_err(|e| Error::Fit(e.to_string()))
+        })
+        .collect::<Result<_>>()?;
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    ndarray::concatenate(Axis(0), &views).map_err(|e| Error::Fit(e.to_string()))
+}
+
+/// Normal pictures and synthetic anomalies for the discriminant and the calibration.
+fn probes(
+    extractor: &Extractor,
+    held: &[Held],
+    options: &FitOptions,
+    progress: &ProgressBar,
+) -> Result<Vec<Probe>> {
+    let alone = held.len() == 1;
+    let mut random = SplitMix64::new(options.seed ^ 0x5eed_0f5e_ed0f_5eed);
+    let stride = extractor.backbone().manifest().features.stride;
+    let inputs: Vec<&RgbImage> = held.iter().map(|h| &h.input).collect();
+    let mut pictures: Vec<(Option<usize>, RgbImage, Vec<f32>)> = Vec::new();
+    if alone {
+        for _ in 0..COPIES {
+            pictures.push((None, shifted_copy(inputs[0], &mut random), Vec::new()));
+        }
+    }
+    for number in 0..options.recipe.synthetic {
+        let target = number % held.len();
+        let base = if alone {
+            shifted_copy(inputs[0], &mut random)
+        } else {
+            inputs[target].clone()
+        };
+        let anomaly = paste_anomaly(&base, &inputs, &mut random);
+        let shares = anomaly.patch_shares(stride);
+        pictures.push(((!alone).then_some(target), anomaly.image, shares));
+    }
+    progress.set_message("synthetic anomalies");
+    progress.set_length(pictures.len() as u64);
+    progress.set_position(0);
+    let mut probes: Vec<Probe> = pictures
+        .par_iter()
+        .map(|(left_out, picture, shares)| {
+            let features = extractor.features_of_input(picture)?;
+            progress.inc(1);
+            probe(*left_out, features, shares.clone())
+        })
+        .collect::<Result<_>>()?;
+    if !alone {
+        for (image, reference) in held.iter().enumerate() {
+            probes.push(probe(Some(image), reference.grids[0].clone(), Vec::new())?);
+        }
+    }
+    Ok(probes)
+}
+
+fn probe(left_out: Option<usize>, features: FeatureGrid, shares: Vec<f32>) -> Result<Probe> {
+    let (height, width, _) = features.dim();
+    let grid = Grid::new(height, width).ok_or_else(|| {
+        Error::Data(format!(
+            "a grid of {width}x{height} patches can't be scored"
+        ))
+    })?;
+    Ok(Probe {
+        left_out,
+        grid,
+        features,
+        shares,
+    })
+}
+
+/// Value profiles, distances and pasted shares of one probe's patches.
+struct Profiles {
+    values: Vec<i16>,
+    lengths: Vec<f64>,
+}
+
+fn profiles(
+    transform: &Transform,
+    rows: &Rows,
+    probe: &Probe,
+    kind: ValueKind,
+) -> Result<Profiles> {
+    let dimension = transform.dimension;
+    let others = match probe.left_out {
+        Some(image) => rows.without(image, dimension),
+        None => rows.select(&(0..rows.len()).collect::<Vec<_>>(), dimension),
+    };
+    let bytes = quantise::search_bank(dimension, &others.values)?;
+    let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
+    let scorer = Scorer::new(&bank);
+    let queries = transform.quantise(&probe.features);
+    let mut nearest = vec![
+        Nearest {
+            row: 0,
+            distance2: 0
+        };
+        probe.grid.len()
+    ];
+    scorer.nearest_of_all(&queries, &mut nearest);
+    let mut values = vec![0i16; queries.len()];
+    let mut order = vec![0u16; dimension];
+    for ((query, near), profile) in queries
+        .chunks_exact(dimension)
+        .zip(&nearest)
+        .zip(values.chunks_exact_mut(dimension))
+    {
+        let row = bank.row(near.row as usize);
+        decompose(residual(query, row), kind, profile, &mut order);
+    }
+    let lengths = nearest
+        .iter()
+        .map(|n| f64::from(n.distance2).sqrt())
+        .collect();
+    Ok(Profiles { values, lengths })
+}
+
+/// Fits the discriminant on the probes and chooses its share in the score by leaving out one
+/// reference after the other.
+fn fit_discriminant(
+    transform: &Transform,
+    rows: &Rows,
+    probes: &[Probe],
+    recipe: &Recipe,
+) -> Result<Discriminant> {
+    let dimension = transform.dimension;
+    if recipe.blends.iter().all(|b| *b == 0.0) {
+        return Ok(Discriminant::distance(dimension, recipe.values));
+    }
+    let all: Vec<Profiles> = probes
+        .par_iter()
+        .map(|probe| profiles(transform, rows, probe, recipe.values))
+        .collect::<Result<_>>()?;
+    let moments: Vec<[Moments; 2]> = probes
+        .par_iter()
+        .zip(&all)
+        .map(|(probe, profiles)| {
+            let mut sides = [Moments::new(dimension), Moments::new(dimension)];
+            for (patch, profile) in profiles.values.chunks_exact(dimension).enumerate() {
+                match probe.shares.get(patch) {
+                    Some(&share) if share > 0.5 => sides[1].add(profile),
+                    Some(&share) if share > 0.0 => {}
+                    _ => sides[0].add(profile),
+                }
+            }
+            sides
+        })
+        .collect();
+    let combine = |skip: Option<usize>| -> Result<Vec<f64>> {
+        let mut sides = [Moments::new(dimension), Moments::new(dimension)];
+        for (probe, part) in probes.iter().zip(&moments) {
+            if skip.is_none() || probe.left_out != skip {
+                sides[0].merge(&part[0]);
+                sides[1].merge(&part[1]);
+            }
+        }
+        shrinkage_lda(&sides[0], &sides[1], recipe.shrinkage)
+    };
+    let length_spread = spread(probes.iter().zip(&all).flat_map(|(probe, p)| {
+        let normal = |i: &usize| probe.shares.get(*i).is_none_or(|s| *s == 0.0);
+        (0..p.lengths.len()).filter(normal).map(|i| p.lengths[i])
+    }));
+    let blend = choose_blend(probes, &all, recipe, dimension, length_spread, &combine)?;
+    Ok(Discriminant {
+        values: recipe.values,
+        weights: combine(None)?.iter().map(|w| w * blend).collect(),
+        length_weight: (1.0 - blend) / length_spread,
+        blend,
+    })
+}
+
+/// Standard deviation, at least a little above 0.
+fn spread(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let count = values.clone().count().max(1) as f64;
+    let mean = values.clone().sum::<f64>() / count;
+    let variance = values.map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+    variance.sqrt().max(1e-3)
+}
+
+/// The share of the discriminant that tells pasted from untouched patches best on references that
+/// it was not fitted on; of equal ones the smallest.
+fn choose_blend(
+    probes: &[Probe],
+    all: &[Profiles],
+    recipe: &Recipe,
+    dimension: usize,
+    length_spread: f64,
+    combine: &(impl Fn(Option<usize>) -> Result<Vec<f64>> + Sync),
+) -> Result<f64> {
+    let mut images: Vec<Option<usize>> = probes.iter().map(|p| p.left_out).collect();
+    images.sort_unstable();
+    images.dedup();
+    let folds: Vec<Vec<f64>> = images
+        .par_iter()
+        .map(|image| combine(*image))
+        .collect::<Result<_>>()?;
+    let mut best = (f64::NEG_INFINITY, 0.0);
+    for &blend in &recipe.blends {
+        let mut scores = Vec::new();
+        let mut labels = Vec::new();
+        for (probe, profiles) in probes.iter().zip(all) {
+            let fold = images
+                .iter()
+                .position(|i| *i == probe.left_out)
+                .unwrap_or(0);
+            let weights = &folds[fold];
+            for (patch, profile) in profiles.values.chunks_exact(dimension).enumerate() {
+                let share = probe.shares.get(patch).copied().unwrap_or(0.0);
+                if share > 0.0 && share <= 0.5 {
+                    continue;
+                }
+                let sum: f64 = weights
+                    .iter()
+                    .zip(profile)
+                    .map(|(w, &v)| w * f64::from(v))
+                    .sum();
+                let length = profiles.lengths[patch] / length_spread;
+                scores.push((blend * sum + (1.0 - blend) * length) as f32);
+                labels.push(share > 0.5);
+            }
+        }
+        let quality = crate::eval::metrics::average_precision(&scores, &labels).unwrap_or(0.0);
+        if quality > best.0 + 1e-9 {
+            best = (quality, blend);
+        }
+    }
+    Ok(best.1)
+}
+
+/// Image scores of left-out normal pictures on the integer path, and the thresholds from them.
+fn calibrate(
+    transform: &Transform,
+    rows: &Rows,
+    probes: &[Probe],
+    options: &FitOptions,
+    encode: &(impl Fn(&Rows, Calibration, bool) -> Result<Vec<u8>> + Sync),
+) -> Result<Calibration> {
+    let dimension = transform.dimension;
+    let normal: Vec<&Probe> = probes.iter().filter(|p| p.shares.is_empty()).collect();
+    let scored: Vec<(i32, i32)> = normal
+        .par_iter()
+        .map(|probe| {
+            let others = match probe.left_out {
+                Some(image) => rows.without(image, dimension),
+                None => rows.select(&(0..rows.len()).collect::<Vec<_>>(), dimension),
+            };
+            let bytes = encode(&others, Calibration::open(), false)?;
+            let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
+            let scorer = Scorer::new(&bank);
+            let mut map = vec![0; probe.grid.len()];
+            let mut scratch = vec![0; scorer.scratch_len_for(probe.grid)];
+            let queries = transform.quantise(&probe.features);
+            let frame = scorer.score_frame(probe.grid, &queries, &mut map, &mut scratch)?;
+            Ok((frame.score, frame.map_max))
+        })
+        .collect::<Result<_>>()?;
+    let scores: Vec<f64> = scored.iter().map(|s| f64::from(s.0)).collect();
+    let peaks: Vec<f64> = scored.iter().map(|s| f64::from(s.1)).collect();
+    let mut sorted = scores.clone();
+    sorted.sort_by(f64::total_cmp);
+    let normal_score = sorted[sorted.len() / 2] as i32;
+    let clamp = |v: f64| {
+        v.ceil()
+            .clamp(f64::from(i32::MIN / 2), f64::from(i32::MAX / 2)) as i32
+    };
+    Ok(Calibration {
+        threshold: clamp(threshold(&scores, options.fpr)).max(normal_score + 1),
+        normal_score,
+        map_threshold: clamp(threshold(&peaks, options.fpr)),
+        fpr: options.fpr,
+        scores: scored.iter().map(|s| s.0).collect(),
+        is_guess: normal.iter().all(|p| p.left_out.is_none()),
+    })
+}

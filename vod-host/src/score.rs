@@ -1,0 +1,258 @@
+//! Images to verdicts, on the integer path that a device runs.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nalgebra::{Point2, Scale2};
+use ndarray::Array2;
+use rayon::prelude::*;
+use serde::Serialize;
+use vod_core::{Bank, FrameScore, Grid, Scorer, regions};
+
+use crate::backbone::Backbone;
+use crate::bank_file::BankFile;
+use crate::error::{Error, Result};
+use crate::features::{Extractor, FeatureGrid};
+
+/// Images that are read and scored together; bounds the memory for any number of images.
+const CHUNK: usize = 16;
+
+/// Verdict on one image.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// The image.
+    pub path: PathBuf,
+    /// Image score, 0 to 1; 0.5 is the threshold, 0.25 a typical normal image.
+    pub image_score: f64,
+    /// Always 0.5, the score from which an image is anomalous.
+    pub threshold: f64,
+    /// Whether the image score reaches the threshold.
+    pub anomalous: bool,
+    /// Highest score in the smoothed map, on the scale of `image_score`.
+    pub map_max: f64,
+    /// Seconds from file to verdict on one thread.
+    pub seconds: f64,
+    /// Image score in the bank's integer units.
+    pub raw_score: i32,
+    /// Threshold in the bank's integer units.
+    pub raw_threshold: i32,
+    /// Where the map is high, highest peak first.
+    pub regions: Vec<PixelRegion>,
+    /// Width and height of the upright image, pixels.
+    #[serde(skip)]
+    pub size: (u32, u32),
+    /// Smoothed map in the bank's integer units, `[height, width]` patches.
+    #[serde(skip)]
+    pub map: Array2<i32>,
+}
+
+/// A region in pixels of the upright input image.
+#[derive(Clone, Debug, Serialize)]
+pub struct PixelRegion {
+    /// Left edge.
+    pub x: u32,
+    /// Upper edge.
+    pub y: u32,
+    /// Width of its box.
+    pub width: u32,
+    /// Height of its box.
+    pub height: u32,
+    /// Highest score in it, on the scale of the image score.
+    pub score: f64,
+    /// Pixels that its patches cover.
+    pub area: u64,
+}
+
+/// The scale of integer scores: 0.25 at the normal median, 0.5 at the threshold, below 1 always.
+///
+/// `0.5 + 0.5 x / (1 + |x|)` with `x = (score - threshold) / (threshold - normal)`: strictly
+/// monotone, so that ranks (and AUROC) are those of the integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScoreScale {
+    /// Score of a typical normal frame.
+    pub normal: i32,
+    /// Threshold.
+    pub threshold: i32,
+}
+
+impl ScoreScale {
+    /// A score on the scale 0 to 1.
+    pub fn unit(self, score: i32) -> f64 {
+        let span = (f64::from(self.threshold) - f64::from(self.normal)).max(1.0);
+        let x = (f64::from(score) - f64::from(self.threshold)) / span;
+        0.5 + 0.5 * x / (1.0 + x.abs())
+    }
+}
+
+/// Scores images against a bank.
+pub struct ImageScorer<'b> {
+    file: &'b BankFile,
+    extractor: Extractor<'b>,
+}
+
+impl<'b> ImageScorer<'b> {
+    /// Pairs a bank with the backbone that it was fitted with.
+    ///
+    /// # Errors
+    /// [`Error::BankBackbone`] for another backbone.
+    pub fn new(file: &'b BankFile, backbone: &'b dyn Backbone) -> Result<Self> {
+        file.check_backbone(backbone)?;
+        let extractor = Extractor::new(backbone, file.host().preprocess.clone())?;
+        Ok(Self { file, extractor })
+    }
+
+    /// The bank.
+    pub fn file(&self) -> &'b BankFile {
+        self.file
+    }
+
+    /// Scale of the image score.
+    ///
+    /// # Errors
+    /// None in practice, see [`BankFile::bank`].
+    pub fn scale(&self) -> Result<ScoreScale> {
+        Ok(scale(&self.bank()?))
+    }
+
+    /// Scale of the map, whose 0.5 is the threshold of regions.
+    ///
+    /// # Errors
+    /// As [`Self::scale`].
+    pub fn map_scale(&self) -> Result<ScoreScale> {
+        Ok(map_scale(&self.bank()?))
+    }
+
+    fn bank(&self) -> Result<Bank<'b>> {
+        self.file.bank().map_err(|source| Error::Bank {
+            path: PathBuf::from("bank"),
+            source,
+        })
+    }
+
+    /// Scores one image file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Image`], [`Error::Model`].
+    pub fn score(&self, path: &Path) -> Result<Verdict> {
+        let start = Instant::now();
+        let (features, size) = self.extractor.load(path)?;
+        self.verdict(path, &features, size, start)
+    }
+
+    /// Scores patch features that were extracted before.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] where they do not fit the bank.
+    pub fn verdict(
+        &self,
+        path: &Path,
+        features: &FeatureGrid,
+        size: (u32, u32),
+        start: Instant,
+    ) -> Result<Verdict> {
+        let bank = self.bank()?;
+        let queries = self.file.host().transform.quantise(features);
+        let (height, width, _) = features.dim();
+        let (frame, map) = score_frame(&bank, height, width, &queries)?;
+        let scale = scale(&bank);
+        let map_scale = map_scale(&bank);
+        let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
+        let mut labels = vec![0; grid.len()];
+        let flat_map = map.as_slice().unwrap_or_default();
+        let to_pixels = Scale2::new(
+            f64::from(size.0) / width as f64,
+            f64::from(size.1) / height as f64,
+        );
+        let regions = regions(flat_map, grid, bank.parts().map_threshold, &mut labels)?
+            .iter()
+            .map(|region| {
+                let corner = |x: u16, y: u16| {
+                    let point = to_pixels * Point2::new(f64::from(x), f64::from(y));
+                    (point.x.round() as u32, point.y.round() as u32)
+                };
+                let (x, y) = corner(region.left, region.top);
+                let (right, bottom) = corner(region.right + 1, region.bottom + 1);
+                let pixels = to_pixels.vector.product();
+                PixelRegion {
+                    x,
+                    y,
+                    width: right - x,
+                    height: bottom - y,
+                    score: map_scale.unit(region.peak),
+                    area: (f64::from(region.area) * pixels).round() as u64,
+                }
+            })
+            .collect();
+        Ok(Verdict {
+            path: path.to_path_buf(),
+            image_score: scale.unit(frame.score),
+            threshold: 0.5,
+            anomalous: frame.anomalous(),
+            map_max: map_scale.unit(frame.map_max),
+            seconds: start.elapsed().as_secs_f64(),
+            raw_score: frame.score,
+            raw_threshold: frame.threshold,
+            regions,
+            size,
+            map,
+        })
+    }
+
+    /// Scores many images in parallel; `sink` gets each result in the order of `paths`.
+    ///
+    /// A bounded number of images is in memory at a time.
+    ///
+    /// # Errors
+    /// Those of `sink`; an image's own error is handed to `sink`.
+    pub fn score_all(
+        &self,
+        paths: impl Iterator<Item = PathBuf>,
+        mut sink: impl FnMut(PathBuf, Result<Verdict>) -> Result<()>,
+    ) -> Result<()> {
+        let mut paths = paths.peekable();
+        while paths.peek().is_some() {
+            let chunk: Vec<PathBuf> = paths.by_ref().take(CHUNK).collect();
+            let verdicts: Vec<_> = chunk.par_iter().map(|path| self.score(path)).collect();
+            for (path, verdict) in chunk.into_iter().zip(verdicts) {
+                sink(path, verdict)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Scale of a bank's image scores.
+pub fn scale(bank: &Bank) -> ScoreScale {
+    ScoreScale {
+        normal: bank.parts().normal_score,
+        threshold: bank.parts().threshold,
+    }
+}
+
+/// Scale of a bank's maps.
+pub fn map_scale(bank: &Bank) -> ScoreScale {
+    ScoreScale {
+        normal: bank.parts().normal_score,
+        threshold: bank.parts().map_threshold,
+    }
+}
+
+/// Scores int8 features `[height, width, D]`; gives the frame's score and its smoothed map.
+///
+/// # Errors
+/// [`Error::Frame`] where they do not fit the bank.
+pub fn score_frame(
+    bank: &Bank,
+    height: usize,
+    width: usize,
+    features: &[i8],
+) -> Result<(FrameScore, Array2<i32>)> {
+    let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
+    let scorer = Scorer::new(bank);
+    let mut map = vec![0; grid.len()];
+    let mut scratch = vec![0; scorer.scratch_len_for(grid)];
+    let frame = scorer.score_frame(grid, features, &mut map, &mut scratch)?;
+    let map =
+        Array2::from_shape_vec((height, width), map).map_err(|_| vod_core::FrameError::Grid)?;
+    Ok((frame, map))
+}
