@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vod_core::bank::{BankParts, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION, checksum};
-use vod_core::{Bank, BankError};
+use vod_core::{Bank, BankError, Grid};
 
 use crate::backbone::{Backbone, FeatureSpec};
 use crate::error::{Error, Result};
@@ -139,6 +139,30 @@ impl BankFile {
         &self.host
     }
 
+    /// The same bank with the rows of one template (its int8 features, `[height * width, D]`) and
+    /// without a host section: for golden-sample inspection, one template a frame.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] where the template does not fit the bank.
+    pub fn with_template(&self, rows: &[i8], grid: Grid) -> Result<Vec<u8>> {
+        let bank = self.bank().map_err(|e| Error::Fit(e.to_string()))?;
+        let norms = row_norms(rows, bank.dimension());
+        let cells: Vec<u8> = if bank.is_aligned() {
+            (0..=grid.len() as u32).flat_map(u32::to_le_bytes).collect()
+        } else {
+            Vec::new()
+        };
+        encode_parts(&BankParts {
+            row_count: (rows.len() / bank.dimension()) as u32,
+            grid: (grid.height() as u16, grid.width() as u16),
+            norms: &norms,
+            cells: &cells,
+            rows: bytemuck::cast_slice(rows),
+            host: &[],
+            ..bank.parts().clone()
+        })
+    }
+
     /// Writes the file; an existing one is replaced only with `force`, and only by a whole one.
     ///
     /// # Errors
@@ -204,6 +228,18 @@ pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
         file.persist_noclobber(path).map_err(|e| e.error)
     };
     persisted.map(|_| ()).map_err(Error::io(path))
+}
+
+/// Squared norms of int8 rows, as a bank holds them.
+pub(crate) fn row_norms(rows: &[i8], dimension: usize) -> Vec<u8> {
+    rows.chunks_exact(dimension)
+        .map(|row| {
+            row.iter()
+                .map(|&v| i32::from(v).unsigned_abs().pow(2))
+                .sum::<u32>()
+        })
+        .flat_map(u32::to_le_bytes)
+        .collect()
 }
 
 /// Encodes a bank file: magic, version, length, postcard body, CRC-32 (`docs/bank-format.md`).

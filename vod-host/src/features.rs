@@ -1,11 +1,13 @@
 //! Patch features of an image: backbone outputs, pooled, on one grid, concatenated.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use ndarray::{Array3, ArrayView3, Axis, Zip, s};
+use sha2::{Digest, Sha256};
 
-use crate::backbone::{Backbone, FeatureSpec};
+use crate::backbone::{Backbone, FeatureSpec, hex};
+use crate::bank_file::write_file;
 use crate::error::{Error, Result};
 use crate::preprocess::{Preprocess, SizeRule};
 
@@ -21,6 +23,7 @@ pub type FeatureGrid = Array3<f32>;
 pub struct Extractor<'b> {
     backbone: &'b dyn Backbone,
     preprocess: Preprocess,
+    cache: Option<FeatureCache>,
 }
 
 impl<'b> Extractor<'b> {
@@ -48,7 +51,22 @@ impl<'b> Extractor<'b> {
         Ok(Self {
             backbone,
             preprocess,
+            cache: None,
         })
+    }
+
+    /// Keeps features in `folder` and takes them from there again.
+    pub fn with_cache(mut self, folder: Option<&Path>) -> Self {
+        self.cache = folder.map(|folder| FeatureCache {
+            folder: folder.to_path_buf(),
+            key: format!(
+                "{} {:?} {:?}",
+                self.backbone.manifest().sha256,
+                self.backbone.manifest().features,
+                self.preprocess
+            ),
+        });
+        self
     }
 
     /// The preprocessing that is obeyed.
@@ -83,6 +101,19 @@ impl<'b> Extractor<'b> {
     /// # Errors
     /// [`Error::Model`] where the backbone fails.
     pub fn features_of_input(&self, input: &RgbImage) -> Result<FeatureGrid> {
+        let Some(cache) = &self.cache else {
+            return self.run(input);
+        };
+        let entry = cache.entry(input);
+        if let Some(found) = cache.get(&entry) {
+            return Ok(found);
+        }
+        let features = self.run(input)?;
+        cache.put(&entry, &features)?;
+        Ok(features)
+    }
+
+    fn run(&self, input: &RgbImage) -> Result<FeatureGrid> {
         let planes = self.preprocess.planes(input);
         let spec = &self.backbone.manifest().features;
         match self.preprocess.tile {
@@ -128,6 +159,42 @@ impl<'b> Extractor<'b> {
             .and(&weight)
             .for_each(|mut feature, w| feature /= *w);
         Ok(sum)
+    }
+}
+
+/// Features on disk, by the input picture and everything else that they depend on: for repeated
+/// evaluations of the same data.
+struct FeatureCache {
+    folder: PathBuf,
+    key: String,
+}
+
+impl FeatureCache {
+    fn entry(&self, input: &RgbImage) -> PathBuf {
+        let mut hash = Sha256::new();
+        hash.update(self.key.as_bytes());
+        hash.update(input.width().to_le_bytes());
+        hash.update(input.as_raw());
+        self.folder.join(hex(&hash.finalize()))
+    }
+
+    /// A damaged or missing entry is none.
+    fn get(&self, entry: &Path) -> Option<FeatureGrid> {
+        let bytes = std::fs::read(entry).ok()?;
+        let (words, _) = bytes.as_chunks::<4>();
+        let (head, values) = words.split_at_checked(3)?;
+        let side = |i: usize| u32::from_le_bytes(head[i]) as usize;
+        let values = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        Array3::from_shape_vec((side(0), side(1), side(2)), values).ok()
+    }
+
+    fn put(&self, entry: &Path, features: &FeatureGrid) -> Result<()> {
+        std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
+        let (height, width, channels) = features.dim();
+        let head = [height, width, channels].map(|side| side as u32);
+        let mut bytes: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
+        bytes.extend(features.iter().flat_map(|v| v.to_le_bytes()));
+        write_file(entry, &bytes, true)
     }
 }
 
@@ -227,9 +294,11 @@ pub fn resize_bilinear(map: ArrayView3<f32>, height: usize, width: usize) -> Arr
         for i in 0..len {
             let (low, high, t) = linear_taps(i, map.len_of(axis), len);
             let mut target = out.index_axis_mut(axis, i);
-            target.assign(&map.index_axis(axis, low));
-            target *= 1.0 - t;
-            target.scaled_add(t, &map.index_axis(axis, high));
+            // `a + (b - a) t` keeps equal neighbours equal to the bit.
+            Zip::from(&mut target)
+                .and(&map.index_axis(axis, low))
+                .and(&map.index_axis(axis, high))
+                .for_each(|out, &a, &b| *out = a + (b - a) * t);
         }
         out
     };

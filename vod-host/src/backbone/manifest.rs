@@ -152,6 +152,15 @@ impl Manifest {
         self.outputs.iter().find(|o| o.name == name)
     }
 
+    /// Channels of each output that goes into a patch feature, in its order.
+    pub fn feature_channels(&self) -> Vec<usize> {
+        let outputs = self.features.outputs.iter();
+        outputs
+            .filter_map(|name| self.output(name))
+            .map(|output| output.channels)
+            .collect()
+    }
+
     /// Finds a backbone: a built-in id in the models folders, or the path of a manifest.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use ndarray::{Array3, ArrayView3};
 
 pub use manifest::{FeatureSpec, InputSpec, Layout, Manifest, Normalise, OutputSpec};
 pub use tract::TractBackbone;
+pub(crate) use tract::hex;
 
 use crate::error::Result;
 

@@ -3,7 +3,10 @@
 //! Scores are the higher the more anomalous; labels are true for anomalous. A figure that the data
 //! can't give is `None`, never 0.
 
+use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
+
+use crate::features::resize_bilinear;
 
 /// Numbers of samples in descending order of score.
 fn descending(scores: &[f32]) -> Vec<u32> {
@@ -73,4 +76,123 @@ pub fn f1_max(scores: &[f32], labels: &[bool]) -> Option<f64> {
         .into_iter()
         .map(|(hits, alarms)| 2.0 * hits as f64 / (positives + hits + alarms) as f64)
         .max_by(f64::total_cmp)
+}
+
+/// Integration limit of AUPRO, as MVTec's evaluation.
+pub const PRO_LIMIT: f64 = 0.3;
+
+/// Pixel figures of a set of test images.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PixelFigures {
+    /// AUROC over all pixels.
+    pub auroc: Option<f64>,
+    /// Average precision over all pixels.
+    pub ap: Option<f64>,
+    /// Per-region overlap against FPR, integrated to [`PRO_LIMIT`], normalised.
+    pub aupro: Option<f64>,
+}
+
+/// Collects pixels of anomaly maps and masks.
+#[derive(Debug, Default)]
+pub struct PixelCollector {
+    /// Score and region of each pixel; region 0 is normal.
+    pixels: Vec<(f32, u32)>,
+    /// Pixels of each region, from region 1 on.
+    areas: Vec<u64>,
+}
+
+impl PixelCollector {
+    /// Adds an image: its `map` of any size, and its mask `[height, width]` (true = defect). The
+    /// map is resized bilinearly to the mask's size; regions are 8-connected.
+    pub fn add(&mut self, map: ArrayView2<f32>, mask: ArrayView2<bool>) {
+        let (height, width) = mask.dim();
+        let resized = resize_bilinear(map.insert_axis(Axis(2)), height, width);
+        let (labels, areas) = components(mask);
+        let first = self.areas.len() as u32;
+        let regions = labels
+            .iter()
+            .map(|&label| if label == 0 { 0 } else { first + label });
+        self.pixels.extend(resized.iter().copied().zip(regions));
+        self.areas.extend(areas);
+    }
+
+    /// The figures over all pixels; exact, every distinct score is a threshold.
+    pub fn figures(mut self) -> PixelFigures {
+        let defective: u64 = self.areas.iter().sum();
+        let normal = self.pixels.len() as u64 - defective;
+        if defective == 0 || normal == 0 {
+            return PixelFigures::default();
+        }
+        self.pixels
+            .par_sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let weights: Vec<f64> = self
+            .areas
+            .iter()
+            .map(|area| 1.0 / (*area as f64 * self.areas.len() as f64))
+            .collect();
+        let (mut roc_area, mut precision_sum, mut pro_area) = (0.0, 0.0, 0.0);
+        let (mut hits, mut alarms, mut overlap) = (0u64, 0u64, 0.0f64);
+        let mut last = (0u64, 0u64, 0.0f64);
+        for (place, &(score, region)) in self.pixels.iter().enumerate() {
+            match weights.get((region as usize).wrapping_sub(1)) {
+                Some(weight) => {
+                    hits += 1;
+                    overlap += weight;
+                }
+                None => alarms += 1,
+            }
+            if self
+                .pixels
+                .get(place + 1)
+                .is_some_and(|next| next.0 == score)
+            {
+                continue;
+            }
+            roc_area += (alarms - last.1) as f64 * (hits + last.0) as f64 / 2.0;
+            precision_sum += (hits - last.0) as f64 * hits as f64 / (hits + alarms) as f64;
+            let from = last.1 as f64 / normal as f64;
+            let to = alarms as f64 / normal as f64;
+            if from < PRO_LIMIT && to > from {
+                let part = ((PRO_LIMIT - from) / (to - from)).min(1.0);
+                let end = last.2 + (overlap - last.2) * part;
+                pro_area += (to - from) * part * (last.2 + end) / 2.0;
+            }
+            last = (hits, alarms, overlap);
+        }
+        PixelFigures {
+            auroc: Some(roc_area / defective as f64 / normal as f64),
+            ap: Some(precision_sum / defective as f64),
+            aupro: Some(pro_area / PRO_LIMIT),
+        }
+    }
+}
+
+/// 8-connected components of a mask: labels from 1 (0 = normal), and the pixels of each.
+fn components(mask: ArrayView2<bool>) -> (Array2<u32>, Vec<u64>) {
+    let (height, width) = mask.dim();
+    let mut labels = Array2::zeros((height, width));
+    let mut areas = Vec::new();
+    let mut stack = Vec::new();
+    for ((y, x), &defect) in mask.indexed_iter() {
+        if !defect || labels[[y, x]] != 0 {
+            continue;
+        }
+        let label = areas.len() as u32 + 1;
+        let mut area = 0;
+        labels[[y, x]] = label;
+        stack.push((y, x));
+        while let Some((y, x)) = stack.pop() {
+            area += 1;
+            for ny in y.saturating_sub(1)..(y + 2).min(height) {
+                for nx in x.saturating_sub(1)..(x + 2).min(width) {
+                    if mask[[ny, nx]] && labels[[ny, nx]] == 0 {
+                        labels[[ny, nx]] = label;
+                        stack.push((ny, nx));
+                    }
+                }
+            }
+        }
+        areas.push(area);
+    }
+    (labels, areas)
 }

@@ -1,3 +1,10 @@
 //! Evaluation on data sets: metrics, baselines, the few-shot protocol.
 
 pub mod metrics;
+mod patchcore;
+mod protocol;
+
+pub use patchcore::PatchCore;
+pub use protocol::{
+    DatasetResult, EvalOptions, Evaluation, Mean, Method, Run, evaluate, summarise,
+};

@@ -16,6 +16,7 @@ use vod_core::{Bank, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, re
 pub use basis::{Transform, flat};
 pub use calibrate::{student_t_quantile, threshold};
 pub use discriminant::{Moments, shrinkage_lda};
+pub(crate) use quantise::search_bank;
 pub use quantise::{Discriminant, smoothing_taps};
 
 use crate::backbone::Normalise;
@@ -34,6 +35,8 @@ const CHUNK: usize = 16;
 const STATISTIC_PATCHES: usize = 32_768;
 /// Thinned back to the bank's size whenever this many times as many rows are held.
 const THIN_FACTOR: usize = 8;
+/// Parts of the cross-validation where references can't be left out.
+const FOLDS: usize = 4;
 /// Shifted and re-lit copies that stand in for left-out images where there is one reference.
 const COPIES: usize = 8;
 
@@ -98,6 +101,9 @@ pub struct FitOptions {
     pub recipe: Recipe,
     /// Limit the search to rows from nearby places: the part always lies the same way.
     pub aligned: bool,
+    /// Each frame is compared with its own template, which lies the same way
+    /// ([`crate::bank_file::BankFile::with_template`]).
+    pub paired: bool,
     /// Share of normal frames that may be called anomalous.
     pub fpr: f64,
     /// Bytes that the bank's rows may take.
@@ -165,9 +171,13 @@ impl Rows {
         }
     }
 
-    fn without(&self, image: usize, dimension: usize) -> Self {
+    fn part(&self, against: Against, dimension: usize) -> Self {
         let kept: Vec<usize> = (0..self.len())
-            .filter(|&n| self.image[n] as usize != image)
+            .filter(|&n| match against {
+                Against::All => true,
+                Against::Without(image) => self.image[n] as usize != image,
+                Against::Only(image) => self.image[n] as usize == image,
+            })
             .collect();
         self.select(&kept, dimension)
     }
@@ -180,10 +190,22 @@ impl Rows {
     }
 }
 
-/// A picture that is compared with the bank without one reference's rows.
+/// Which references' rows a probe is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Against {
+    /// All of them.
+    All,
+    /// All but the one that the probe was made from.
+    Without(usize),
+    /// Only the one that the probe was made from: its own template.
+    Only(usize),
+}
+
+/// A picture that is compared with a part of the bank.
 struct Probe {
-    /// Reference that is left out, `None` where there is only one.
-    left_out: Option<usize>,
+    against: Against,
+    /// Probes of one group are left out together when the discriminant is cross-validated.
+    group: usize,
     grid: Grid,
     features: FeatureGrid,
     /// Pasted share of each patch; empty for a normal picture.
@@ -293,7 +315,7 @@ pub fn fit(
         let rows = if cells.is_some() {
             rows.by_cell(dimension)
         } else {
-            rows.select(&(0..rows.len()).collect::<Vec<_>>(), dimension)
+            rows.part(Against::All, dimension)
         };
         quantise::encode(&quantise::Model {
             dimension,
@@ -358,35 +380,30 @@ fn common_grid(held: &[Held]) -> Option<Grid> {
         .flatten()
 }
 
-/// At most [`STATISTIC_PATCHES`] patch features, evenly spread over the references, `[n, C]`.
-fn statistic_patches(held: &[Held]) -> Array2<f32> {
-    let views: Vec<_> = held.iter().map(|h| flat(&h.grids[0])).collect();
-    let total: usize = views.iter().map(|v| v.nrows()).sum();
+/// At most [`STATISTIC_PATCHES`] patch features, evenly spread over the grids, `[n, C]`.
+pub(crate) fn statistics(grids: &[&FeatureGrid]) -> Result<Array2<f32>> {
+    let channels = grids
+        .first()
+        .map(|grid| grid.dim().2)
+        .ok_or_else(|| Error::Data("no references".into()))?;
+    let total: usize = grids.iter().map(|g| g.len() / channels).sum();
     let step = total.div_ceil(STATISTIC_PATCHES).max(1);
-    let rows: Vec<_> = views
-        .iter()
-        .flat_map(|view| view.outer_iter())
-        .step_by(step)
-        .collect();
-    let channels = held[0].grids[0].dim().2;
-    let mut out = Array2::zeros((rows.len(), channels));
-    for (mut target, row) in out.outer_iter_mut().zip(rows) {
-        target.assign(&row);
+    let mut values = Vec::new();
+    let rows = grids.iter().flat_map(|grid| flat(grid).into_outer_iter());
+    for row in rows.step_by(step) {
+        values.extend(row);
     }
-    out
+    Array2::from_shape_vec((values.len() / channels, channels), values)
+        .map_err(|e| Error::Fit(e.to_string()))
 }
 
 fn fit_transform(extractor: &Extractor, held: &[Held], recipe: &Recipe) -> Result<Transform> {
     let manifest = extractor.backbone().manifest();
     let spec = &manifest.features;
-    let layers: Vec<usize> = spec
-        .outputs
-        .iter()
-        .filter_map(|name| manifest.output(name))
-        .map(|output| output.channels)
-        .collect();
-    let patches = statistic_patches(held);
-    let mut transform = Transform::new(spec.normalise, patches.view(), &layers);
+    let grids: Vec<&FeatureGrid> = held.iter().map(|h| &h.grids[0]).collect();
+    let patches = statistics(&grids)?;
+    let mut transform =
+        Transform::new(spec.normalise, patches.view(), &manifest.feature_channels());
     transform.set_scale(transform.project(patches.view()).view());
     if let Some(shrinkage) = recipe.whitening {
         let residuals = plain_residuals(&transform, held)?;
@@ -419,11 +436,12 @@ fn plain_residuals(transform: &Transform, held: &[Held]) -> Result<Array2<f32>> 
             let count = queries.len() / dimension;
             let step = count.div_ceil(PATCHES_PER_IMAGE).max(1);
             let width = held[image].grids[0].dim().1;
-            let others = if held.len() > 1 {
-                rows.without(image, dimension)
+            let against = if held.len() > 1 {
+                Against::Without(image)
             } else {
-                rows.without(usize::MAX, dimension)
+                Against::All
             };
+            let others = rows.part(against, dimension);
             let mut out = Vec::new();
             for patch in (0..count).step_by(step) {
                 let query = &queries[patch * dimension..(patch + 1) * dimension];
@@ -469,47 +487,57 @@ fn probes(
     options: &FitOptions,
     progress: &ProgressBar,
 ) -> Result<Vec<Probe>> {
-    let alone = held.len() == 1;
+    // What is compared with rows of its own image must not be the same picture.
+    let against = |image: usize| match (options.paired, held.len()) {
+        (true, _) => Against::Only(image),
+        (false, 1) => Against::All,
+        (false, _) => Against::Without(image),
+    };
+    let copied = options.paired || held.len() == 1;
     let mut random = SplitMix64::new(options.seed ^ 0x5eed_0f5e_ed0f_5eed);
     let stride = extractor.backbone().manifest().features.stride;
     let inputs: Vec<&RgbImage> = held.iter().map(|h| &h.input).collect();
-    let mut pictures: Vec<(Option<usize>, RgbImage, Vec<f32>)> = Vec::new();
-    if alone {
-        for _ in 0..COPIES {
-            pictures.push((None, shifted_copy(inputs[0], &mut random), Vec::new()));
+    let mut pictures: Vec<(usize, usize, RgbImage, Vec<f32>)> = Vec::new();
+    if copied {
+        for number in 0..COPIES {
+            let image = number % held.len();
+            let copy = shifted_copy(inputs[image], &mut random);
+            pictures.push((image, number % FOLDS, copy, Vec::new()));
         }
     }
     for number in 0..options.recipe.synthetic {
-        let target = number % held.len();
-        let base = if alone {
-            shifted_copy(inputs[0], &mut random)
+        let image = number % held.len();
+        let base = if copied {
+            shifted_copy(inputs[image], &mut random)
         } else {
-            inputs[target].clone()
+            inputs[image].clone()
         };
         let anomaly = paste_anomaly(&base, &inputs, &mut random);
         let shares = anomaly.patch_shares(stride);
-        pictures.push(((!alone).then_some(target), anomaly.image, shares));
+        let group = if copied { number % FOLDS } else { image };
+        pictures.push((image, group, anomaly.image, shares));
     }
     progress.set_message("synthetic anomalies");
     progress.set_length(pictures.len() as u64);
     progress.set_position(0);
     let mut probes: Vec<Probe> = pictures
         .par_iter()
-        .map(|(left_out, picture, shares)| {
+        .map(|(image, group, picture, shares)| {
             let features = extractor.features_of_input(picture)?;
             progress.inc(1);
-            probe(*left_out, features, shares.clone())
+            probe(against(*image), *group, features, shares.clone())
         })
         .collect::<Result<_>>()?;
-    if !alone {
+    if !copied {
         for (image, reference) in held.iter().enumerate() {
-            probes.push(probe(Some(image), reference.grids[0].clone(), Vec::new())?);
+            let features = reference.grids[0].clone();
+            probes.push(probe(against(image), image, features, Vec::new())?);
         }
     }
     Ok(probes)
 }
 
-fn probe(left_out: Option<usize>, features: FeatureGrid, shares: Vec<f32>) -> Result<Probe> {
+fn probe(against: Against, group: usize, features: FeatureGrid, shares: Vec<f32>) -> Result<Probe> {
     let (height, width, _) = features.dim();
     let grid = Grid::new(height, width).ok_or_else(|| {
         Error::Data(format!(
@@ -517,7 +545,8 @@ fn probe(left_out: Option<usize>, features: FeatureGrid, shares: Vec<f32>) -> Re
         ))
     })?;
     Ok(Probe {
-        left_out,
+        against,
+        group,
         grid,
         features,
         shares,
@@ -537,10 +566,7 @@ fn profiles(
     kind: ValueKind,
 ) -> Result<Profiles> {
     let dimension = transform.dimension;
-    let others = match probe.left_out {
-        Some(image) => rows.without(image, dimension),
-        None => rows.select(&(0..rows.len()).collect::<Vec<_>>(), dimension),
-    };
+    let others = rows.part(probe.against, dimension);
     let bytes = quantise::search_bank(dimension, &others.values)?;
     let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
     let scorer = Scorer::new(&bank);
@@ -604,7 +630,7 @@ fn fit_discriminant(
     let combine = |skip: Option<usize>| -> Result<Vec<f64>> {
         let mut sides = [Moments::new(dimension), Moments::new(dimension)];
         for (probe, part) in probes.iter().zip(&moments) {
-            if skip.is_none() || probe.left_out != skip {
+            if Some(probe.group) != skip {
                 sides[0].merge(&part[0]);
                 sides[1].merge(&part[1]);
             }
@@ -642,22 +668,19 @@ fn choose_blend(
     length_spread: f64,
     combine: &(impl Fn(Option<usize>) -> Result<Vec<f64>> + Sync),
 ) -> Result<f64> {
-    let mut images: Vec<Option<usize>> = probes.iter().map(|p| p.left_out).collect();
-    images.sort_unstable();
-    images.dedup();
-    let folds: Vec<Vec<f64>> = images
+    let mut groups: Vec<usize> = probes.iter().map(|p| p.group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let folds: Vec<Vec<f64>> = groups
         .par_iter()
-        .map(|image| combine(*image))
+        .map(|group| combine(Some(*group)))
         .collect::<Result<_>>()?;
     let mut best = (f64::NEG_INFINITY, 0.0);
     for &blend in &recipe.blends {
         let mut scores = Vec::new();
         let mut labels = Vec::new();
         for (probe, profiles) in probes.iter().zip(all) {
-            let fold = images
-                .iter()
-                .position(|i| *i == probe.left_out)
-                .unwrap_or(0);
+            let fold = groups.iter().position(|g| *g == probe.group).unwrap_or(0);
             let weights = &folds[fold];
             for (patch, profile) in profiles.values.chunks_exact(dimension).enumerate() {
                 let share = probe.shares.get(patch).copied().unwrap_or(0.0);
@@ -695,10 +718,7 @@ fn calibrate(
     let scored: Vec<(i32, i32)> = normal
         .par_iter()
         .map(|probe| {
-            let others = match probe.left_out {
-                Some(image) => rows.without(image, dimension),
-                None => rows.select(&(0..rows.len()).collect::<Vec<_>>(), dimension),
-            };
+            let others = rows.part(probe.against, dimension);
             let bytes = encode(&others, Calibration::open(), false)?;
             let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
             let scorer = Scorer::new(&bank);
@@ -724,6 +744,6 @@ fn calibrate(
         map_threshold: clamp(threshold(&peaks, options.fpr)),
         fpr: options.fpr,
         scores: scored.iter().map(|s| s.0).collect(),
-        is_guess: normal.iter().all(|p| p.left_out.is_none()),
+        is_guess: normal.iter().all(|p| p.against == Against::All),
     })
 }

@@ -3,7 +3,7 @@
 use vod_core::bank::{BankParts, KERNEL_SUM, MAX_TAPS};
 use vod_core::{Grid, LENGTH_BITS, ScoreStage, ValueKind};
 
-use crate::bank_file::{Calibration, HostSection, encode_parts};
+use crate::bank_file::{Calibration, HostSection, encode_parts, row_norms};
 use crate::error::{Error, Result};
 
 /// Patch score units for one standard deviation of normal patches.
@@ -89,16 +89,7 @@ pub(crate) fn encode(model: &Model) -> Result<Vec<u8>> {
     let discriminant = model.discriminant;
     let (weights, length_weight, shift) = fixed_point(discriminant);
     let weights: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let norms: Vec<u8> = model
-        .rows
-        .chunks_exact(model.dimension)
-        .map(|row| {
-            row.iter()
-                .map(|&v| i32::from(v).unsigned_abs().pow(2))
-                .sum::<u32>()
-        })
-        .flat_map(u32::to_le_bytes)
-        .collect();
+    let norms = row_norms(model.rows, model.dimension);
     let cells: Vec<u8> = model.cells.map_or_else(Vec::new, |(grid, cells)| {
         (0..=grid.len() as u32)
             .map(|cell| cells.partition_point(|&c| c < cell) as u32)

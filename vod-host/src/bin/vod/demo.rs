@@ -68,6 +68,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let options = FitOptions {
         recipe: Recipe::for_features(backbone.manifest().features.normalise),
         aligned: false,
+        paired: false,
         fpr: 0.01,
         row_bytes: fit::DEFAULT_ROW_BYTES,
         seed: 0,

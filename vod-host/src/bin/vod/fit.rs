@@ -100,6 +100,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let options = FitOptions {
         recipe: Recipe::for_features(backbone.manifest().features.normalise),
         aligned: arguments.aligned,
+        paired: false,
         fpr: arguments.fpr,
         row_bytes: arguments.bank_bytes,
         seed: arguments.seed,

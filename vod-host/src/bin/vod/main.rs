@@ -1,6 +1,7 @@
 //! The `vod` command: arguments and printing around the `vod_host` library.
 
 mod demo;
+mod eval;
 mod fit;
 mod inspect;
 mod output;
@@ -27,6 +28,7 @@ enum Command {
     Fit(fit::Arguments),
     Score(score::Arguments),
     Inspect(inspect::Arguments),
+    Eval(eval::Arguments),
 }
 
 /// How a command ended, where it did not fail altogether.
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Fit(arguments) => fit::run(&arguments, quiet),
         Command::Score(arguments) => score::run(&arguments, quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments, quiet),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

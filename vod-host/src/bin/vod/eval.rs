@@ -1,0 +1,190 @@
+//! `vod eval`: data sets to metrics.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use vod_host::backbone;
+use vod_host::dataset::Dataset;
+use vod_host::eval::{EvalOptions, Evaluation, Method, evaluate, summarise};
+use vod_host::features::{Extractor, preprocess_for};
+use vod_host::fit::{self, FitOptions, Recipe};
+use vod_host::{Result, image};
+
+use crate::{Outcome, output};
+
+/// Evaluate on data sets in MVTec layout.
+#[derive(Args)]
+#[command(after_help = "Example:\n  vod eval data/bottle data/cable --backbone vit --shots 1,2,4")]
+pub struct Arguments {
+    /// Data sets: train/good, test/<kind>, ground_truth/<kind>/<stem>_mask.png.
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// edge, vit, or the path of a manifest.
+    #[arg(long, default_value = "edge")]
+    backbone: String,
+    /// Numbers of reference images.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4", value_parser = clap::value_parser!(u32).range(1..))]
+    shots: Vec<u32>,
+    /// Number of seeds; each chooses its own references.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// What is evaluated.
+    #[arg(long, value_enum, default_value_t = Name::Vod)]
+    method: Name,
+    /// Each test image's only reference is the train/good image of the same name.
+    #[arg(long)]
+    paired: bool,
+    /// The part always lies the same way: compare with nearby places only.
+    #[arg(long)]
+    aligned: bool,
+    /// Shorter side of the backbone's input, pixels.
+    #[arg(long, value_name = "N")]
+    size: Option<u32>,
+    /// Overlapping tiles of this many pixels a side.
+    #[arg(long, value_name = "N")]
+    tile: Option<u32>,
+    /// False-positive rate that the thresholds aim at.
+    #[arg(long, default_value_t = 0.01)]
+    fpr: f64,
+    /// Bytes that a bank's reference rows may take.
+    #[arg(long, value_name = "N", default_value_t = fit::DEFAULT_ROW_BYTES)]
+    bank_bytes: usize,
+    /// Folder where features are kept for further evaluations of the same images (large; makes
+    /// images per second meaningless).
+    #[arg(long, value_name = "DIR")]
+    feature_cache: Option<PathBuf>,
+    /// Write all figures as JSON to FILE, or to stdout for -.
+    #[arg(long, value_name = "FILE")]
+    json: Option<String>,
+    /// Replace existing files.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    /// Value-order decomposition.
+    Vod,
+    /// Plain distance in the same pipeline.
+    Distance,
+    /// PatchCore on the same features.
+    Patchcore,
+}
+
+pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
+    let sets = arguments
+        .folders
+        .iter()
+        .map(|folder| Dataset::open(folder))
+        .collect::<Result<Vec<_>>>()?;
+    let backbone = backbone::open(&arguments.backbone)?;
+    let normalise = backbone.manifest().features.normalise;
+    let (name, method, recipe) = match arguments.method {
+        Name::Vod => ("vod", Method::Bank, Recipe::for_features(normalise)),
+        Name::Distance => ("distance", Method::Bank, Recipe::distance()),
+        Name::Patchcore => ("patchcore", Method::PatchCore, Recipe::distance()),
+    };
+    let shots: Vec<usize> = if arguments.paired {
+        vec![1]
+    } else {
+        arguments.shots.iter().map(|k| *k as usize).collect()
+    };
+    let options = EvalOptions {
+        method,
+        shots: shots.clone(),
+        seeds: arguments.seeds,
+        fit: FitOptions {
+            recipe,
+            aligned: arguments.aligned,
+            paired: arguments.paired,
+            fpr: arguments.fpr,
+            row_bytes: arguments.bank_bytes,
+            seed: 0,
+        },
+    };
+    let bar = output::progress(quiet);
+    let mut results = Vec::new();
+    for (set, folder) in sets.iter().zip(&arguments.folders) {
+        let mut preprocess = preprocess_for(&*backbone, arguments.size, arguments.tile);
+        if arguments.aligned {
+            preprocess = preprocess.with_exact_size(&image::load(&set.references[0])?);
+        }
+        let extractor =
+            Extractor::new(&*backbone, preprocess)?.with_cache(arguments.feature_cache.as_deref());
+        results.push(evaluate(set, folder, &extractor, &options, &bar)?);
+    }
+    bar.finish_and_clear();
+    let evaluation = summarise(&backbone.manifest().id, name, results, &shots);
+    if let Some(target) = &arguments.json {
+        output::write_json(target, &evaluation, arguments.force)?;
+    }
+    if arguments.json.as_deref() != Some("-") {
+        output::print(&table(&evaluation))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn cell(value: Option<f64>) -> String {
+    value.map_or("-".into(), |v| format!("{v:.3}"))
+}
+
+/// A table for people: means over seeds by set and shots, then image AUROC by kind of defect.
+fn table(evaluation: &Evaluation) -> String {
+    let mut text = format!(
+        "{} {}\n{:<16} {:>5}  {:>7} {:>7} {:>7}  {:>7} {:>7} {:>7}  {:>6}\n",
+        evaluation.backbone,
+        evaluation.method,
+        "data set",
+        "shots",
+        "i-AUROC",
+        "i-AP",
+        "i-F1max",
+        "p-AUROC",
+        "p-AP",
+        "p-AUPRO",
+        "FPR"
+    );
+    let all = evaluation
+        .datasets
+        .iter()
+        .map(|d| (d.name.as_str(), &d.mean))
+        .chain([("mean", &evaluation.mean)]);
+    // Writing to a String can't fail.
+    for (name, means) in all {
+        for (shots, m) in means {
+            let _ = writeln!(
+                text,
+                "{name:<16} {shots:>5}  {:>7} {:>7} {:>7}  {:>7} {:>7} {:>7}  {:>6}",
+                cell(m.image_auroc),
+                cell(m.image_ap),
+                cell(m.image_f1_max),
+                cell(m.pixel_auroc),
+                cell(m.pixel_ap),
+                cell(m.pixel_aupro),
+                cell(m.false_positive_rate)
+            );
+        }
+    }
+    for set in &evaluation.datasets {
+        let Some(last) = set.runs.last() else {
+            continue;
+        };
+        if last.kinds.len() < 2 {
+            continue;
+        }
+        let _ = write!(text, "{} by kind, {} shots:", set.name, last.shots);
+        let runs: Vec<_> = set.runs.iter().filter(|r| r.shots == last.shots).collect();
+        for kind in last.kinds.keys() {
+            let values: Vec<f64> = runs.iter().filter_map(|r| r.kinds[kind]).collect();
+            let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+            let _ = write!(
+                text,
+                " {kind} {}",
+                cell((!values.is_empty()).then_some(mean))
+            );
+        }
+        text.push('\n');
+    }
+    text
+}
