@@ -1,1 +1,1 @@
-//! x
+//! Criterion benches of the scoring path; `cargo bench -p vod-benches`.

@@ -19,7 +19,7 @@ pub use discriminant::{Moments, shrinkage_lda};
 pub(crate) use quantise::search_bank;
 pub use quantise::{Discriminant, smoothing_taps};
 
-use crate::backbone::Normalise;
+use crate::backbone::{Backbone, Normalise};
 use crate::bank_file::{BankFile, Calibration, HostSection};
 use crate::dataset::{SplitMix64, file_name};
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ impl Recipe {
     /// The recipe for backbones of this normalisation: convolutional ones are scaled by layer,
     /// transformers by patch.
     pub fn for_features(normalise: Normalise) -> Self {
-        Self {
+        let mut r = Self {
             whitening: match normalise {
                 Normalise::LayerVariance => Some(1.0),
                 Normalise::Unit => None,
@@ -80,7 +80,37 @@ impl Recipe {
             sigma: 1.0,
             top_share: 0.01,
             stage: ScoreStage::Raw,
+        };
+        // EXPERIMENT
+        let env = |k: &str| std::env::var(k).ok();
+        if let Some(w) = env("V_WHITE") {
+            r.whitening = w.parse().ok();
         }
+        if env("V_MIRROR").is_some() {
+            r.mirror = true;
+        }
+        if env("V_SIGNED").is_some() {
+            r.values = ValueKind::Signed;
+        }
+        if let Some(w) = env("V_SYN") {
+            r.synthetic = w.parse().unwrap();
+        }
+        if let Some(w) = env("V_SHRINK") {
+            r.shrinkage = w.parse().unwrap();
+        }
+        if let Some(w) = env("V_SIGMA") {
+            r.sigma = w.parse().unwrap();
+        }
+        if let Some(w) = env("V_TOP") {
+            r.top_share = w.parse().unwrap();
+        }
+        if let Some(w) = env("V_BLENDS") {
+            r.blends = w.split(',').map(|x| x.parse().unwrap()).collect();
+        }
+        if env("V_SMOOTH").is_some() {
+            r.stage = ScoreStage::Smoothed;
+        }
+        r
     }
 
     /// Plain nearest-row distance in the same pipeline (AnomalyDINO's rule with `vit`).
@@ -110,6 +140,20 @@ pub struct FitOptions {
     pub row_bytes: usize,
     /// Seed of the synthetic anomalies; written into the bank.
     pub seed: u64,
+}
+
+impl FitOptions {
+    /// The options that the command uses where nothing else is asked for.
+    pub fn for_backbone(backbone: &dyn Backbone) -> Self {
+        Self {
+            recipe: Recipe::for_features(backbone.manifest().features.normalise),
+            aligned: false,
+            paired: false,
+            fpr: 0.01,
+            row_bytes: DEFAULT_ROW_BYTES,
+            seed: 0,
+        }
+    }
 }
 
 /// Bytes that the rows take unless told otherwise.

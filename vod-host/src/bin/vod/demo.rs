@@ -8,7 +8,7 @@ use vod_host::bank_file::write_file;
 use vod_host::dataset::Dataset;
 use vod_host::eval::metrics::auroc;
 use vod_host::features::{Extractor, preprocess_for};
-use vod_host::fit::{self, FitOptions, Recipe};
+use vod_host::fit::{self, FitOptions};
 use vod_host::image;
 use vod_host::report::heatmap::overlay;
 use vod_host::report::html::Page;
@@ -65,14 +65,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let backbone = backbone::open(&arguments.backbone)?;
     let preprocess = preprocess_for(&*backbone, None, None);
     let extractor = Extractor::new(&*backbone, preprocess)?;
-    let options = FitOptions {
-        recipe: Recipe::for_features(backbone.manifest().features.normalise),
-        aligned: false,
-        paired: false,
-        fpr: 0.01,
-        row_bytes: fit::DEFAULT_ROW_BYTES,
-        seed: 0,
-    };
+    let options = FitOptions::for_backbone(&*backbone);
     let bar = output::progress(quiet);
     let fitted = fit::fit(&extractor, &data.references, &options, &bar);
     bar.finish_and_clear();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use vod_host::backbone;
 use vod_host::dataset::choose_references;
 use vod_host::features::{Extractor, preprocess_for};
-use vod_host::fit::{self, FitOptions, Recipe};
+use vod_host::fit::{self, FitOptions};
 use vod_host::{Error, Result, image};
 
 use crate::{Outcome, output};
@@ -98,12 +98,11 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     }
     let extractor = Extractor::new(&*backbone, preprocess)?;
     let options = FitOptions {
-        recipe: Recipe::for_features(backbone.manifest().features.normalise),
         aligned: arguments.aligned,
-        paired: false,
         fpr: arguments.fpr,
         row_bytes: arguments.bank_bytes,
         seed: arguments.seed,
+        ..FitOptions::for_backbone(&*backbone)
     };
     let bar = output::progress(quiet);
     let fitted = fit::fit(&extractor, &paths, &options, &bar);

@@ -1,0 +1,148 @@
+//! The committed models give what onnxruntime gives for them (recorded by
+//! `tests/oracle/backbone_outputs.py`), and wrong models are refused with what was expected.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use vod_host::backbone::{Backbone, Manifest, TractBackbone};
+use vod_host::features::preprocess_for;
+use vod_host::{Error, backbone, image};
+use vod_tests::{fixture, read_f32};
+
+#[derive(Deserialize)]
+struct Index {
+    outputs: Vec<Recorded>,
+}
+
+#[derive(Deserialize)]
+struct Recorded {
+    file: String,
+    model: String,
+    model_sha256: String,
+    picture: String,
+    output: String,
+    /// `[channels / channel_step, height, width]`
+    shape: [usize; 3],
+    channel_step: usize,
+}
+
+#[test]
+fn features_equal_onnxruntime() {
+    let text = std::fs::read_to_string(fixture("backbone/index.json")).unwrap();
+    let index: Index = serde_json::from_str(&text).unwrap();
+    let mut compared = 0;
+    for id in ["edge", "vit"] {
+        let backbone = backbone::open(id).unwrap();
+        let manifest = backbone.manifest();
+        let preprocess = preprocess_for(&*backbone, None, None);
+        for picture in ["a.png", "b.png", "c.png"] {
+            let image = image::load(&fixture("backbone").join(picture)).unwrap();
+            let maps = backbone.run(preprocess.planes(&image).view()).unwrap();
+            for recorded in &index.outputs {
+                let of_model = Path::new(&recorded.model).file_stem().unwrap() == id;
+                if !of_model || recorded.picture != picture {
+                    continue;
+                }
+                assert_eq!(recorded.model_sha256, manifest.sha256);
+                let place = manifest
+                    .features
+                    .outputs
+                    .iter()
+                    .position(|n| *n == recorded.output);
+                let map = &maps[place.unwrap()];
+                let expected = read_f32(&fixture("backbone").join(&recorded.file));
+                let [channels, height, width] = recorded.shape;
+                assert_eq!(expected.len(), channels * height * width);
+                let mut worst = 0.0f32;
+                for (i, value) in expected.iter().enumerate() {
+                    let (channel, y, x) = (i / (height * width), i / width % height, i % width);
+                    let found = map[[y, x, channel * recorded.channel_step]];
+                    worst = worst.max((found - value).abs());
+                }
+                assert!(
+                    worst < 1e-3,
+                    "{}: max abs difference {worst}",
+                    recorded.file
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, index.outputs.len());
+}
+
+fn changed(change: impl Fn(&mut Manifest)) -> Result<TractBackbone, Error> {
+    let mut manifest = Manifest::find("edge").unwrap();
+    change(&mut manifest);
+    TractBackbone::open(&manifest)
+}
+
+#[test]
+fn a_model_of_another_hash_is_refused() {
+    let error = changed(|m| m.sha256 = "00".repeat(32)).err().unwrap();
+    assert!(matches!(error, Error::ModelHash { .. }), "{error}");
+    assert!(
+        error.to_string().contains("manifest expects 0000"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_missing_output_is_named_with_those_there_are() {
+    let error = changed(|m| m.features.outputs[0] = "s4".into())
+        .err()
+        .unwrap();
+    let text = error.to_string();
+    assert!(text.contains("`s4`") && text.contains("s16_mid"), "{text}");
+}
+
+#[test]
+fn an_output_of_another_shape_is_refused() {
+    let backbone = changed(|m| m.outputs[0].channels = 41).unwrap();
+    let input = ndarray::Array3::zeros((3, 64, 64));
+    let text = backbone.run(input.view()).unwrap_err().to_string();
+    assert!(text.contains("expects [1, 41, 8, 8]"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest =
+        std::fs::read_to_string(Manifest::find("edge").unwrap().file.with_extension("toml"))
+            .unwrap();
+    let path = folder.path().join("edge.toml");
+    std::fs::write(&path, &manifest).unwrap();
+    assert!(matches!(open_error(&path), Error::Io { .. }));
+    std::fs::write(folder.path().join("edge.onnx"), b"not a model").unwrap();
+    assert!(matches!(open_error(&path), Error::ModelHash { .. }));
+    std::fs::write(&path, manifest.replace("[features]", "[feature]")).unwrap();
+    assert!(matches!(open_error(&path), Error::Manifest { .. }));
+    let text = backbone::open("no-such-backbone")
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        text.contains("expected `edge`, `vit` or the path"),
+        "{text}"
+    );
+}
+
+fn open_error(path: &Path) -> Error {
+    backbone::open(path.to_str().unwrap()).err().unwrap()
+}
+
+/// A tiny model with `[1, tokens, C]` output: patches of 8 x 8 averaged, one class token before.
+#[test]
+fn token_outputs_become_grids() {
+    let manifest = fixture("tokens/tokens.toml");
+    let backbone = backbone::open(manifest.to_str().unwrap()).unwrap();
+    let input = ndarray::Array3::from_shape_fn((3, 16, 24), |(c, y, x)| {
+        (c * 100 + (y / 8) * 10 + x / 8) as f32
+    });
+    let maps = backbone.run(input.view()).unwrap();
+    assert_eq!(maps[0].dim(), (2, 3, 3));
+    for ((y, x, c), value) in maps[0].indexed_iter() {
+        let expected = (c * 100 + y * 10 + x) as f32;
+        assert!((value - expected).abs() < 1e-3, "{y} {x} {c}: {value}");
+    }
+}

@@ -1,0 +1,318 @@
+//! Every kernel gives the bits of the definition; every form of scoring gives the same bits.
+
+mod common;
+
+use common::{TestBank, noise};
+use proptest::prelude::*;
+use vod_core::{
+    Bank, FrameError, Grid, Kernel, Nearest, ScoreStage, Scorer, ValueKind, decompose, regions,
+    residual, weighted_values,
+};
+
+/// The definition, in plain words.
+fn nearest_by_hand(bank: &Bank, query: &[i8]) -> Nearest {
+    let distance2 = |row: usize| -> u32 {
+        let pairs = query.iter().zip(bank.row(row));
+        pairs
+            .map(|(&q, &b)| (i32::from(q) - i32::from(b)).pow(2) as u32)
+            .sum()
+    };
+    let row = (0..bank.row_count())
+        .min_by_key(|&row| (distance2(row), row))
+        .unwrap();
+    Nearest {
+        row: row as u32,
+        distance2: distance2(row),
+    }
+}
+
+fn check_search(dimension: usize, rows: Vec<i8>, queries: &[i8]) {
+    let bytes = TestBank::new(dimension, rows).bytes();
+    let bank = Bank::from_bytes(&bytes).unwrap();
+    let expected: Vec<Nearest> = queries
+        .chunks_exact(dimension)
+        .map(|query| nearest_by_hand(&bank, query))
+        .collect();
+    for kernel in Kernel::available() {
+        let scorer = Scorer::with_kernel(&bank, kernel);
+        let mut found = vec![
+            Nearest {
+                row: 0,
+                distance2: 0
+            };
+            expected.len()
+        ];
+        scorer.nearest_of_all(queries, &mut found);
+        assert_eq!(
+            found,
+            expected,
+            "{} of dimension {dimension}",
+            kernel.name()
+        );
+        for (query, expected) in queries.chunks_exact(dimension).zip(&expected) {
+            assert_eq!(scorer.nearest(query), Some(*expected), "{}", kernel.name());
+        }
+    }
+}
+
+#[test]
+fn searches_agree_on_extremes() {
+    for dimension in [1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 96, 127, 128, 232, 384] {
+        let extremes = [i8::MIN, i8::MAX, 0, -1, 1];
+        for a in extremes {
+            for b in extremes {
+                check_search(dimension, vec![a; dimension], &vec![b; dimension * 3]);
+                let mut ties = vec![a; dimension * 4];
+                ties[dimension] = b;
+                check_search(dimension, ties, &vec![b; dimension]);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn searches_agree(dimension in 1usize..200, row_count in 1usize..40, queries in 1usize..20, seed: u64, narrow: bool) {
+        // Narrow values make ties likely.
+        let values = |seed, len| -> Vec<i8> {
+            noise(seed, len).into_iter().map(|v| if narrow { v % 2 } else { v }).collect()
+        };
+        check_search(dimension, values(seed, dimension * row_count), &values(!seed, dimension * queries));
+    }
+
+    #[test]
+    fn the_histogram_gives_the_sum_over_sorted_values(
+        pairs in prop::collection::vec((any::<i8>(), any::<i8>(), any::<i16>()), 1..300),
+        signed: bool,
+    ) {
+        let kind = if signed { ValueKind::Signed } else { ValueKind::Magnitude };
+        let query: Vec<i8> = pairs.iter().map(|p| p.0).collect();
+        let row: Vec<i8> = pairs.iter().map(|p| p.1).collect();
+        let (mut values, mut order) = (vec![0; pairs.len()], vec![0; pairs.len()]);
+        let parts = decompose(residual(&query, &row), kind, &mut values, &mut order);
+        let sorted: i64 = parts.values.iter().zip(&pairs).map(|(&v, p)| i64::from(v) * i64::from(p.2)).sum();
+        let weights = pairs.iter().map(|p| p.2);
+        prop_assert_eq!(weighted_values(residual(&query, &row), kind, weights), sorted);
+    }
+
+    #[test]
+    fn values_and_order_are_the_residual(
+        pairs in prop::collection::vec((any::<i8>(), any::<i8>()), 1..200),
+    ) {
+        let query: Vec<i8> = pairs.iter().map(|p| p.0).collect();
+        let row: Vec<i8> = pairs.iter().map(|p| p.1).collect();
+        let (mut values, mut order) = (vec![0; pairs.len()], vec![0; pairs.len()]);
+        let parts = decompose(residual(&query, &row), ValueKind::Signed, &mut values, &mut order);
+        prop_assert!(parts.values.is_sorted());
+        let mut rebuilt = vec![i16::MIN; pairs.len()];
+        for (&value, &channel) in parts.values.iter().zip(parts.order) {
+            rebuilt[usize::from(channel)] = value;
+        }
+        let original: Vec<i16> = residual(&query, &row).collect();
+        prop_assert_eq!(rebuilt, original);
+    }
+
+    /// A frame at once, a frame by rows, and the definition from single patches.
+    #[test]
+    fn frames_agree(height in 1usize..9, width in 1usize..12, seed: u64, smoothed: bool, wide: bool) {
+        let dimension = 7;
+        let mut test = TestBank::new(dimension, noise(seed, dimension * 11));
+        test.stage = if smoothed { ScoreStage::Smoothed } else { ScoreStage::Raw };
+        if wide {
+            test.taps = [56, 40, 30, 20, 8, 2];
+        }
+        let bytes = test.bytes();
+        let bank = Bank::from_bytes(&bytes).unwrap();
+        let grid = Grid::new(height, width).unwrap();
+        let features = noise(seed ^ 0xabcd, grid.len() * dimension);
+        for kernel in Kernel::available() {
+            let scorer = Scorer::with_kernel(&bank, kernel);
+            let mut map = vec![0; grid.len()];
+            let mut scratch = vec![i32::MAX; scorer.scratch_len_for(grid)];
+            let frame = scorer.score_frame(grid, &features, &mut map, &mut scratch).unwrap();
+
+            let raw: Vec<i32> = features.chunks_exact(dimension).map(|p| scorer.score_patch(p).unwrap().score).collect();
+            let expected = smooth_by_hand(&raw, height, width, &test.taps);
+            prop_assert_eq!(&map, &expected);
+            let mut ranked = if smoothed { expected.clone() } else { raw };
+            ranked.sort_unstable_by(|a, b| b.cmp(a));
+            let count = ((grid.len() as u64 * 6554 + 32768) >> 16).max(1) as usize;
+            let sum: i64 = ranked[..count].iter().map(|&v| i64::from(v)).sum();
+            prop_assert_eq!(i64::from(frame.score), (sum + count as i64 / 2).div_euclid(count as i64));
+            prop_assert_eq!(frame.map_max, *expected.iter().max().unwrap());
+
+            let mut streamed = Vec::new();
+            let mut stream = scorer.stream(grid, &mut scratch).unwrap();
+            let mut out = vec![0; width];
+            for row in features.chunks_exact(width * dimension) {
+                stream.push_row(row).unwrap();
+                while stream.pop_row(&mut out) {
+                    streamed.extend_from_slice(&out);
+                }
+            }
+            prop_assert_eq!(stream.finish().unwrap(), frame);
+            prop_assert_eq!(&streamed, &map);
+        }
+    }
+}
+
+fn smooth_by_hand(raw: &[i32], height: usize, width: usize, taps: &[u16; 6]) -> Vec<i32> {
+    let blur = |at: &dyn Fn(isize) -> i32| -> i32 {
+        let sum: i64 = (-5..=5isize)
+            .map(|o| i64::from(taps[o.unsigned_abs()]) * i64::from(at(o)))
+            .sum();
+        ((sum + 128) >> 8) as i32
+    };
+    let clamp = |i: usize, o: isize, n: usize| (i as isize + o).clamp(0, n as isize - 1) as usize;
+    let mut rows = vec![0; raw.len()];
+    for y in 0..height {
+        for x in 0..width {
+            rows[y * width + x] = blur(&|o| raw[y * width + clamp(x, o, width)]);
+        }
+    }
+    let mut out = vec![0; raw.len()];
+    for y in 0..height {
+        for x in 0..width {
+            out[y * width + x] = blur(&|o| rows[clamp(y, o, height) * width + x]);
+        }
+    }
+    out
+}
+
+#[test]
+fn a_position_limited_search_sees_only_nearby_rows() {
+    // Two rows a cell on a grid of 3 x 4; the query equals a row of the far corner.
+    let dimension = 3;
+    let mut test = TestBank::new(dimension, noise(9, dimension * 24));
+    test.grid = (3, 4);
+    test.cells = (0..=12).map(|c| c * 2).collect();
+    let bytes = test.bytes();
+    let bank = Bank::from_bytes(&bytes).unwrap();
+    let grid = Grid::new(3, 4).unwrap();
+    let features: Vec<i8> = bank.row(23).repeat(12);
+    for kernel in Kernel::available() {
+        let scorer = Scorer::with_kernel(&bank, kernel);
+        let mut map = vec![0; 12];
+        let mut scratch = vec![0; scorer.scratch_len_for(grid)];
+        scorer
+            .score_frame(grid, &features, &mut map, &mut scratch)
+            .unwrap();
+        let other = Grid::new(4, 3).unwrap();
+        assert_eq!(
+            scorer.score_frame(other, &features, &mut map, &mut scratch),
+            Err(FrameError::Grid)
+        );
+        // By hand: cell (y, x) may use rows of cells within one patch.
+        let weights: Vec<i16> = bank.weights().collect();
+        let mut raw = Vec::new();
+        for cell in 0..12usize {
+            let (y, x) = (cell / 4, cell % 4);
+            let near = (0..24usize).filter(|row| {
+                let (cy, cx) = (row / 2 / 4, row / 2 % 4);
+                cy.abs_diff(y) <= 1 && cx.abs_diff(x) <= 1
+            });
+            let query = &features[cell * 3..cell * 3 + 3];
+            let squared = |row: usize| -> i64 {
+                residual(query, bank.row(row))
+                    .map(|r| i64::from(r).pow(2))
+                    .sum()
+            };
+            let row = near.min_by_key(|&row| (squared(row), row)).unwrap();
+            let mut v: Vec<i64> = residual(query, bank.row(row))
+                .map(|r| i64::from(r.abs()))
+                .collect();
+            v.sort_unstable();
+            let linear: i64 = v.iter().zip(&weights).map(|(v, &w)| v * i64::from(w)).sum();
+            let length = ((squared(row) as u64) << 16).isqrt() as i64;
+            raw.push(((linear + 900 * length + 16) >> 5) as i32);
+        }
+        assert_eq!(
+            map,
+            smooth_by_hand(&raw, 3, 4, &test.taps),
+            "{}",
+            kernel.name()
+        );
+    }
+}
+
+#[test]
+fn buffers_that_do_not_fit_are_refused() {
+    let bytes = TestBank::new(4, noise(1, 40)).bytes();
+    let bank = Bank::from_bytes(&bytes).unwrap();
+    let scorer = Scorer::new(&bank);
+    let grid = Grid::new(2, 3).unwrap();
+    let need = scorer.scratch_len_for(grid);
+    let (mut map, mut scratch) = (vec![0; 6], vec![0; need]);
+    let features = vec![0; 24];
+    assert!(matches!(
+        scorer.score_frame(grid, &features[1..], &mut map, &mut scratch),
+        Err(FrameError::FeatureLength {
+            expected: 24,
+            found: 23
+        })
+    ));
+    assert!(matches!(
+        scorer.score_frame(grid, &features, &mut map[1..], &mut scratch),
+        Err(FrameError::MapLength {
+            expected: 6,
+            found: 5
+        })
+    ));
+    assert!(matches!(
+        scorer.score_frame(grid, &features, &mut map, &mut scratch[1..]),
+        Err(FrameError::Scratch { .. })
+    ));
+    let mut stream = scorer.stream(grid, &mut scratch).unwrap();
+    stream.push_row(&features[..12]).unwrap();
+    assert_eq!(stream.finish(), Err(FrameError::RowCount));
+    assert_eq!(scorer.score_patch(&features[..3]), None);
+}
+
+#[test]
+fn regions_are_the_connected_parts() {
+    let grid = Grid::new(4, 5).unwrap();
+    #[rustfmt::skip]
+    let map = [
+        9, 0, 0, 0, 5,
+        0, 7, 0, 0, 0,
+        0, 0, 0, 0, 0,
+        0, 0, 6, 6, 0,
+    ];
+    let mut labels = [0; 20];
+    let found = regions(&map, grid, 5, &mut labels).unwrap();
+    let summary: Vec<_> = found
+        .iter()
+        .map(|r| (r.top, r.left, r.bottom, r.right, r.area, r.peak))
+        .collect();
+    assert_eq!(
+        summary,
+        [(0, 0, 1, 1, 2, 9), (3, 2, 3, 3, 2, 6), (0, 4, 0, 4, 1, 5)]
+    );
+    assert!(regions(&map, grid, 10, &mut labels).unwrap().is_empty());
+}
+
+#[test]
+fn of_many_regions_the_highest_are_kept() {
+    let grid = Grid::new(11, 11).unwrap();
+    let map: Vec<i32> = (0..121)
+        .map(|i| {
+            if (i / 11) % 2 == 0 && (i % 11) % 2 == 0 {
+                i + 1
+            } else {
+                0
+            }
+        })
+        .collect();
+    let mut labels = vec![0; 121];
+    let peaks: Vec<i32> = regions(&map, grid, 1, &mut labels)
+        .unwrap()
+        .iter()
+        .map(|r| r.peak)
+        .collect();
+    let mut expected: Vec<i32> = map.into_iter().filter(|&v| v > 0).collect();
+    expected.sort_unstable_by(|a, b| b.cmp(a));
+    expected.truncate(16);
+    assert_eq!(peaks, expected);
+}

@@ -1,0 +1,364 @@
+//! The `vod` command as its users meet it: results, messages, exit statuses, files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn vod(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vod"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/solar-cells")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// One line on stderr that holds `part`, and this exit status.
+fn check_error(output: &Output, status: i32, part: &str) {
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{message}");
+    assert!(message.contains(part), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::copy(from, to).unwrap();
+}
+
+/// A folder with some references of the sample, and a bank fitted on them.
+struct Fitted {
+    folder: tempfile::TempDir,
+    bank: String,
+}
+
+fn fitted(shots: usize) -> Fitted {
+    let folder = tempfile::tempdir().unwrap();
+    let good = folder.path().join("good parts");
+    std::fs::create_dir(&good).unwrap();
+    for i in 0..shots {
+        let name = format!("{i:03}.png");
+        copy(&sample().join("train/good").join(&name), &good.join(&name));
+    }
+    let bank = folder.path().join("part.vod").display().to_string();
+    let output = vod(&[
+        "fit",
+        good.to_str().unwrap(),
+        "--out",
+        &bank,
+        "--size",
+        "160",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stderr).contains("threshold is a guess"),
+        shots == 1
+    );
+    Fitted { folder, bank }
+}
+
+#[test]
+fn fit_and_score_tell_cracked_cells_from_good_ones() {
+    let fitted = fitted(4);
+    let maps = fitted.folder.path().join("maps");
+    let report = fitted.folder.path().join("report.html");
+    let output = vod(&[
+        "score",
+        "--bank",
+        &fitted.bank,
+        sample().join("test").to_str().unwrap(),
+        "--format",
+        "json",
+        "--heatmaps",
+        maps.to_str().unwrap(),
+        "--report",
+        report.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let verdicts: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(verdicts.len(), 16);
+    let score = |i: usize| verdicts[i]["image_score"].as_f64().unwrap();
+    for (verdict, i) in verdicts.iter().zip(0..) {
+        assert_eq!(verdict["anomalous"].as_bool().unwrap(), score(i) >= 0.5);
+        assert_eq!(verdict["threshold"], 0.5);
+        for key in ["path", "map_max", "seconds", "regions"] {
+            assert!(verdict.get(key).is_some(), "{key}");
+        }
+        for region in verdict["regions"].as_array().unwrap() {
+            let n = |key: &str| region[key].as_u64().unwrap();
+            assert!(n("x") + n("width") <= 300 && n("y") + n("height") <= 300);
+            assert!(n("area") > 0 && region["score"].as_f64().unwrap() >= 0.5);
+        }
+    }
+    // Sorted by path: 8 defective, then 8 good.
+    let better = (0..8).flat_map(|d| (8..16).map(move |g| (d, g)));
+    let wins = better.filter(|&(d, g)| score(d) > score(g)).count();
+    assert!(wins >= 42, "only {wins} of 64 pairs in order");
+    let map = image::open(maps.join("defective/000.png.png")).unwrap();
+    assert_eq!((map.width(), map.height()), (300, 300));
+    let page = std::fs::read_to_string(report).unwrap();
+    assert_eq!(page.matches("<section>").count(), 16);
+    assert!(!page.contains("http"), "the report must not reach out");
+}
+
+#[test]
+fn the_exit_status_tells_of_anomalies_only_when_asked() {
+    let fitted = fitted(2);
+    let image = sample().join("test/defective/002.png");
+    let image = image.to_str().unwrap();
+    let plain = vod(&["score", "--bank", &fitted.bank, image]);
+    assert_eq!(plain.status.code(), Some(0));
+    let anomalous = text(&plain.stdout).contains("ANOMALOUS");
+    let asked = vod(&["score", "--bank", &fitted.bank, image, "--fail-on-anomaly"]);
+    assert_eq!(asked.status.code(), Some(if anomalous { 3 } else { 0 }));
+}
+
+#[test]
+fn one_reference_works_and_says_that_its_threshold_is_a_guess() {
+    let fitted = fitted(1);
+    let output = vod(&["inspect", &fitted.bank]);
+    assert!(output.status.success());
+    assert!(
+        text(&output.stdout).contains("a guess"),
+        "{}",
+        text(&output.stdout)
+    );
+    let output = vod(&["inspect", &fitted.bank, "--json", "-"]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["backbone"], "edge");
+    assert_eq!(json["calibration"]["is_guess"], true);
+    assert_eq!(json["grid"], serde_json::json!([20, 20]));
+    let macs = 400 * json["rows"].as_u64().unwrap() * json["dimension"].as_u64().unwrap();
+    assert_eq!(json["macs_per_frame"], macs);
+}
+
+#[test]
+fn a_damaged_image_is_named_and_the_rest_goes_on() {
+    let fitted = fitted(2);
+    let folder = fitted.folder.path().join("line");
+    std::fs::create_dir(&folder).unwrap();
+    let good = sample().join("test/good/000.png");
+    copy(&good, &folder.join("whole.png"));
+    let bytes = std::fs::read(&good).unwrap();
+    std::fs::write(folder.join("cut.png"), &bytes[..bytes.len() / 2]).unwrap();
+    std::fs::write(folder.join("empty.jpg"), b"").unwrap();
+    let output = vod(&["score", "--bank", &fitted.bank, folder.to_str().unwrap()]);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        message.contains("cut.png") && message.contains("empty.jpg"),
+        "{message}"
+    );
+    assert!(text(&output.stdout).contains("whole.png"));
+    assert!(text(&output.stdout).contains("1 images"));
+    // The same folder as references.
+    let bank = fitted.folder.path().join("b.vod");
+    let output = vod(&[
+        "fit",
+        folder.to_str().unwrap(),
+        "--out",
+        bank.to_str().unwrap(),
+        "--size",
+        "96",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cut.png"));
+    assert!(bank.is_file(), "the readable reference still gives a bank");
+}
+
+#[test]
+fn nothing_is_overwritten_without_force() {
+    let fitted = fitted(2);
+    let before = std::fs::read(&fitted.bank).unwrap();
+    let good = fitted.folder.path().join("good parts");
+    let arguments = [
+        "fit",
+        good.to_str().unwrap(),
+        "--out",
+        &fitted.bank,
+        "--size",
+        "96",
+    ];
+    check_error(&vod(&arguments), 1, "--force");
+    assert_eq!(std::fs::read(&fitted.bank).unwrap(), before);
+    let forced: Vec<&str> = arguments.into_iter().chain(["--force"]).collect();
+    assert!(vod(&forced).status.success());
+    assert_ne!(std::fs::read(&fitted.bank).unwrap(), before);
+}
+
+#[test]
+fn fits_are_the_same_to_the_bit_whatever_the_thread_count() {
+    let fitted = fitted(3);
+    let good = fitted.folder.path().join("good parts");
+    let again = fitted.folder.path().join("again.vod");
+    let output = Command::new(env!("CARGO_BIN_EXE_vod"))
+        .args(["fit", good.to_str().unwrap(), "--size", "160", "--out"])
+        .arg(&again)
+        .env("RAYON_NUM_THREADS", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(std::fs::read(again).unwrap() == std::fs::read(&fitted.bank).unwrap());
+}
+
+#[test]
+fn aligned_and_tiled_banks_score() {
+    let folder = tempfile::tempdir().unwrap();
+    for option in [["--aligned", "--fpr", "0.05"], ["--tile", "96", "--quiet"]] {
+        let bank = folder.path().join(format!("{}.vod", option[0]));
+        let bank = bank.to_str().unwrap();
+        let references = sample().join("train/good");
+        let mut arguments = vec![
+            "fit",
+            references.to_str().unwrap(),
+            "--out",
+            bank,
+            "--shots",
+            "3",
+            "--size",
+            "160",
+        ];
+        arguments.extend(option);
+        let output = vod(&arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let image = sample().join("test/defective/001.png");
+        let output = vod(&[
+            "score",
+            "--bank",
+            bank,
+            image.to_str().unwrap(),
+            "--format",
+            "csv",
+        ]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout).lines().count(), 2);
+    }
+}
+
+#[test]
+fn image_paths_come_from_stdin() {
+    use std::io::Write;
+    let fitted = fitted(2);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vod"))
+        .args(["score", "--bank", &fitted.bank, "-", "--format", "json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let image = sample().join("test/good/001.png");
+    writeln!(child.stdin.take().unwrap(), "{}", image.display()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+}
+
+#[test]
+fn wrong_input_is_told_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let out = path("x.vod");
+    check_error(
+        &vod(&["fit", &path("missing"), "--out", &out]),
+        1,
+        "missing",
+    );
+    check_error(&vod(&["fit", &path(""), "--out", &out]), 1, "no images");
+    let references = sample().join("train/good");
+    let references = references.to_str().unwrap();
+    check_error(
+        &vod(&["fit", references, "--out", &out, "--shots", "99"]),
+        1,
+        "only 8 images",
+    );
+    check_error(
+        &vod(&["fit", references, "--out", &out, "--backbone", "nonsense"]),
+        1,
+        "expected `edge`, `vit`",
+    );
+    std::fs::write(path("no.vod"), b"VODX").unwrap();
+    check_error(
+        &vod(&["inspect", &path("no.vod")]),
+        1,
+        "does not start with VODB",
+    );
+    assert_eq!(vod(&["fit"]).status.code(), Some(2));
+    assert_eq!(
+        vod(&["fit", references, "--out", &out, "--fpr", "2"])
+            .status
+            .code(),
+        Some(2)
+    );
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn a_bank_of_another_backbone_is_refused() {
+    let fitted = fitted(2);
+    let image = sample().join("test/good/001.png");
+    let output = vod(&[
+        "score",
+        "--bank",
+        &fitted.bank,
+        "--backbone",
+        "vit",
+        image.to_str().unwrap(),
+    ]);
+    check_error(&output, 1, "fitted with backbone `edge`");
+}
+
+#[test]
+fn eval_writes_the_figures_and_null_where_there_is_none() {
+    let output = vod(&[
+        "eval",
+        sample().to_str().unwrap(),
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+        "--size",
+        "160",
+        "--json",
+        "-",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["version"], 1);
+    assert_eq!(json["method"], "vod");
+    let run = &json["datasets"][0]["runs"][0];
+    assert_eq!(run["shots"], 2);
+    assert_eq!(run["seed"], 0);
+    assert!(run["pixel_auroc"].is_null() && run["pixel_aupro"].is_null());
+    assert_eq!(run["references"].as_array().unwrap().len(), 2);
+    let auroc = run["image_auroc"].as_f64().unwrap();
+    assert!(auroc > 0.6 && auroc <= 1.0, "{auroc}");
+    assert_eq!(json["mean"]["2"]["image_auroc"], run["image_auroc"]);
+    for method in ["distance", "patchcore"] {
+        let output = vod(&[
+            "eval",
+            sample().to_str().unwrap(),
+            "--shots",
+            "2",
+            "--seeds",
+            "1",
+            "--size",
+            "160",
+            "--method",
+            method,
+            "--json",
+            "-",
+        ]);
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(
+            json["mean"]["2"]["image_auroc"].as_f64().unwrap() > 0.6,
+            "{method}"
+        );
+    }
+}
