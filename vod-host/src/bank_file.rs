@@ -52,6 +52,20 @@ pub struct Calibration {
     pub scores: Vec<i32>,
     /// Whether there was a single reference, whose re-lit copies stood in for other frames.
     pub is_guess: bool,
+    /// How well the bank tells synthetic anomalies from left-out normal frames.
+    pub synthetic: SyntheticFigures,
+}
+
+/// Figures on the cut-and-paste anomalies of the fit, against left-out normal references; what
+/// recipes are compared by, since they need no defect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SyntheticFigures {
+    /// AUROC over whole pictures.
+    pub image_auroc: Option<f64>,
+    /// AUROC of the smoothed map over patches.
+    pub patch_auroc: Option<f64>,
+    /// Average precision of the smoothed map over patches.
+    pub patch_ap: Option<f64>,
 }
 
 impl Calibration {
@@ -64,6 +78,7 @@ impl Calibration {
             fpr: 0.0,
             scores: Vec::new(),
             is_guess: true,
+            synthetic: SyntheticFigures::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use vod_core::{Bank, Grid};
 
 use super::metrics::{PixelCollector, PixelFigures, auroc, average_precision, f1_max};
 use super::patchcore::PatchCore;
-use crate::bank_file::BankFile;
+use crate::bank_file::{BankFile, SyntheticFigures};
 use crate::dataset::{Dataset, TestImage, choose_references, file_name};
 use crate::error::{Error, Result};
 use crate::features::{Extractor, FeatureGrid};
@@ -79,6 +79,8 @@ pub struct Run {
     pub true_positive_rate: Option<f64>,
     /// Share of the discriminant in the patch score.
     pub blend: Option<f64>,
+    /// Figures on the fit's synthetic anomalies.
+    pub synthetic: Option<SyntheticFigures>,
     /// Image AUROC of each kind of defect against the good images.
     pub kinds: BTreeMap<String, Option<f64>>,
 }
@@ -402,11 +404,13 @@ fn figures(
     }
     let seconds = feature_seconds + scored.iter().map(|s| s.seconds).sum::<f64>();
     let threads = rayon::current_num_threads() as f64;
-    let (bank_bytes, blend) = match &candidate.scorer {
+    let (bank_bytes, blend, synthetic) = match &candidate.scorer {
         Scorer::Bank(file) | Scorer::Paired(file, _) => {
-            (file.bytes().len(), Some(file.host().blend))
+            let host = file.host();
+            let synthetic = Some(host.calibration.synthetic);
+            (file.bytes().len(), Some(host.blend), synthetic)
         }
-        Scorer::PatchCore(model) => (model.bank_bytes(), None),
+        Scorer::PatchCore(model) => (model.bank_bytes(), None, None),
     };
     Run {
         shots: candidate.shots,
@@ -424,6 +428,7 @@ fn figures(
         false_positive_rate: rate(false),
         true_positive_rate: rate(true),
         blend,
+        synthetic,
         kinds,
     }
 }

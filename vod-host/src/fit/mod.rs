@@ -11,7 +11,9 @@ use image::RgbImage;
 use indicatif::ProgressBar;
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
-use vod_core::{Bank, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, residual};
+use vod_core::{
+    Bank, FrameScore, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, residual,
+};
 
 pub use basis::{Transform, flat};
 pub use calibrate::{student_t_quantile, threshold};
@@ -20,11 +22,13 @@ pub(crate) use quantise::search_bank;
 pub use quantise::{Discriminant, smoothing_taps};
 
 use crate::backbone::{Backbone, Normalise};
-use crate::bank_file::{BankFile, Calibration, HostSection};
+use crate::bank_file::{BankFile, Calibration, HostSection, SyntheticFigures};
 use crate::dataset::{SplitMix64, file_name};
 use crate::error::{Error, Result};
+use crate::eval::metrics::{auroc, average_precision};
 use crate::features::{Extractor, FeatureGrid};
 use crate::reference::{k_centre, paste_anomaly, shifted_copy};
+use crate::score::score_frame;
 
 /// References whose features are held for residuals, synthetic anomalies and calibration; later
 /// ones only give bank rows.
@@ -67,7 +71,7 @@ impl Recipe {
     /// The recipe for backbones of this normalisation: convolutional ones are scaled by layer,
     /// transformers by patch.
     pub fn for_features(normalise: Normalise) -> Self {
-        let mut r = Self {
+        Self {
             whitening: match normalise {
                 Normalise::LayerVariance => Some(1.0),
                 Normalise::Unit => None,
@@ -80,37 +84,7 @@ impl Recipe {
             sigma: 1.0,
             top_share: 0.01,
             stage: ScoreStage::Raw,
-        };
-        // EXPERIMENT
-        let env = |k: &str| std::env::var(k).ok();
-        if let Some(w) = env("V_WHITE") {
-            r.whitening = w.parse().ok();
         }
-        if env("V_MIRROR").is_some() {
-            r.mirror = true;
-        }
-        if env("V_SIGNED").is_some() {
-            r.values = ValueKind::Signed;
-        }
-        if let Some(w) = env("V_SYN") {
-            r.synthetic = w.parse().unwrap();
-        }
-        if let Some(w) = env("V_SHRINK") {
-            r.shrinkage = w.parse().unwrap();
-        }
-        if let Some(w) = env("V_SIGMA") {
-            r.sigma = w.parse().unwrap();
-        }
-        if let Some(w) = env("V_TOP") {
-            r.top_share = w.parse().unwrap();
-        }
-        if let Some(w) = env("V_BLENDS") {
-            r.blends = w.split(',').map(|x| x.parse().unwrap()).collect();
-        }
-        if env("V_SMOOTH").is_some() {
-            r.stage = ScoreStage::Smoothed;
-        }
-        r
     }
 
     /// Plain nearest-row distance in the same pipeline (AnomalyDINO's rule with `vit`).
@@ -741,7 +715,7 @@ fn choose_blend(
                 labels.push(share > 0.5);
             }
         }
-        let quality = crate::eval::metrics::average_precision(&scores, &labels).unwrap_or(0.0);
+        let quality = average_precision(&scores, &labels).unwrap_or(0.0);
         if quality > best.0 + 1e-9 {
             best = (quality, blend);
         }
@@ -758,36 +732,62 @@ fn calibrate(
     encode: &(impl Fn(&Rows, Calibration, bool) -> Result<Vec<u8>> + Sync),
 ) -> Result<Calibration> {
     let dimension = transform.dimension;
-    let normal: Vec<&Probe> = probes.iter().filter(|p| p.shares.is_empty()).collect();
-    let scored: Vec<(i32, i32)> = normal
+    let scored: Vec<(FrameScore, Vec<i32>)> = probes
         .par_iter()
         .map(|probe| {
             let others = rows.part(probe.against, dimension);
             let bytes = encode(&others, Calibration::open(), false)?;
             let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
-            let scorer = Scorer::new(&bank);
-            let mut map = vec![0; probe.grid.len()];
-            let mut scratch = vec![0; scorer.scratch_len_for(probe.grid)];
             let queries = transform.quantise(&probe.features);
-            let frame = scorer.score_frame(probe.grid, &queries, &mut map, &mut scratch)?;
-            Ok((frame.score, frame.map_max))
+            let (height, width) = (probe.grid.height(), probe.grid.width());
+            let (frame, map) = score_frame(&bank, height, width, &queries)?;
+            Ok((frame, map.into_raw_vec_and_offset().0))
         })
         .collect::<Result<_>>()?;
-    let scores: Vec<f64> = scored.iter().map(|s| f64::from(s.0)).collect();
-    let peaks: Vec<f64> = scored.iter().map(|s| f64::from(s.1)).collect();
+    let normal: Vec<&FrameScore> = probes
+        .iter()
+        .zip(&scored)
+        .filter(|(probe, _)| probe.shares.is_empty())
+        .map(|(_, (frame, _))| frame)
+        .collect();
+    let scores: Vec<f64> = normal.iter().map(|f| f64::from(f.score)).collect();
+    let peaks: Vec<f64> = normal.iter().map(|f| f64::from(f.map_max)).collect();
     let mut sorted = scores.clone();
     sorted.sort_by(f64::total_cmp);
     let normal_score = sorted[sorted.len() / 2] as i32;
     let clamp = |v: f64| {
-        v.ceil()
-            .clamp(f64::from(i32::MIN / 2), f64::from(i32::MAX / 2)) as i32
+        let limit = f64::from(i32::MAX / 2);
+        v.ceil().clamp(-limit, limit) as i32
     };
     Ok(Calibration {
         threshold: clamp(threshold(&scores, options.fpr)).max(normal_score + 1),
         normal_score,
         map_threshold: clamp(threshold(&peaks, options.fpr)),
         fpr: options.fpr,
-        scores: scored.iter().map(|s| s.0).collect(),
-        is_guess: normal.iter().all(|p| p.against == Against::All),
+        scores: normal.iter().map(|f| f.score).collect(),
+        is_guess: !options.paired && probes.iter().all(|p| p.against == Against::All),
+        synthetic: synthetic_figures(probes, &scored),
     })
+}
+
+/// Figures of the synthetic anomalies against the normal pictures.
+fn synthetic_figures(probes: &[Probe], scored: &[(FrameScore, Vec<i32>)]) -> SyntheticFigures {
+    let images: Vec<f32> = scored.iter().map(|(frame, _)| frame.score as f32).collect();
+    let pasted: Vec<bool> = probes.iter().map(|p| !p.shares.is_empty()).collect();
+    let mut patches = Vec::new();
+    let mut labels = Vec::new();
+    for (probe, (_, map)) in probes.iter().zip(scored) {
+        for (patch, score) in map.iter().enumerate() {
+            let share = probe.shares.get(patch).copied().unwrap_or(0.0);
+            if share == 0.0 || share > 0.5 {
+                patches.push(*score as f32);
+                labels.push(share > 0.5);
+            }
+        }
+    }
+    SyntheticFigures {
+        image_auroc: auroc(&images, &pasted),
+        patch_auroc: auroc(&patches, &labels),
+        patch_ap: average_precision(&patches, &labels),
+    }
 }

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use vod_core::{ScoreStage, ValueKind};
 use vod_host::backbone;
+use vod_host::bank_file::SyntheticFigures;
 use vod_host::dataset::Dataset;
 use vod_host::eval::{EvalOptions, Evaluation, Method, evaluate, summarise};
 use vod_host::features::{Extractor, preprocess_for};
@@ -54,12 +56,77 @@ pub struct Arguments {
     /// images per second meaningless).
     #[arg(long, value_name = "DIR")]
     feature_cache: Option<PathBuf>,
+    #[command(flatten)]
+    ablation: Ablation,
     /// Write all figures as JSON to FILE, or to stdout for -.
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
     /// Replace existing files.
     #[arg(long)]
     force: bool,
+}
+
+/// Changes of the recipe, to see what each part brings.
+#[derive(Args)]
+#[command(next_help_heading = "Ablation")]
+struct Ablation {
+    /// Shrinkage of the whitened residual space; 0 leaves it plain.
+    #[arg(long, value_name = "S")]
+    whitening: Option<f64>,
+    /// Values that the discriminant weighs.
+    #[arg(long, value_enum)]
+    values: Option<Values>,
+    /// Shares of the discriminant that are tried; one fixes it, 0 is plain distance.
+    #[arg(long, value_name = "B,...", value_delimiter = ',')]
+    blends: Option<Vec<f64>>,
+    /// Shrinkage of the discriminant.
+    #[arg(long, value_name = "S")]
+    shrinkage: Option<f64>,
+    /// Synthetic anomalies that the discriminant is fitted on.
+    #[arg(long, value_name = "N")]
+    synthetic: Option<usize>,
+    /// Mirrored copies of the references.
+    #[arg(long)]
+    mirror: bool,
+    /// Smoothing of the map, patches.
+    #[arg(long, value_name = "SIGMA")]
+    sigma: Option<f64>,
+    /// Share of the patches whose mean is the image score.
+    #[arg(long, value_name = "P")]
+    top_share: Option<f64>,
+    /// Take the image score from the smoothed map.
+    #[arg(long)]
+    smoothed: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Values {
+    Signed,
+    Magnitude,
+}
+
+impl Ablation {
+    fn apply(&self, recipe: &mut Recipe) {
+        if let Some(shrinkage) = self.whitening {
+            recipe.whitening = (shrinkage > 0.0).then_some(shrinkage);
+        }
+        match self.values {
+            Some(Values::Signed) => recipe.values = ValueKind::Signed,
+            Some(Values::Magnitude) => recipe.values = ValueKind::Magnitude,
+            None => {}
+        }
+        if let Some(blends) = &self.blends {
+            recipe.blends.clone_from(blends);
+        }
+        recipe.shrinkage = self.shrinkage.unwrap_or(recipe.shrinkage);
+        recipe.synthetic = self.synthetic.unwrap_or(recipe.synthetic);
+        recipe.mirror |= self.mirror;
+        recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
+        recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
+        if self.smoothed {
+            recipe.stage = ScoreStage::Smoothed;
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -80,11 +147,12 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         .collect::<Result<Vec<_>>>()?;
     let backbone = backbone::open(&arguments.backbone)?;
     let normalise = backbone.manifest().features.normalise;
-    let (name, method, recipe) = match arguments.method {
+    let (name, method, mut recipe) = match arguments.method {
         Name::Vod => ("vod", Method::Bank, Recipe::for_features(normalise)),
         Name::Distance => ("distance", Method::Bank, Recipe::distance()),
         Name::Patchcore => ("patchcore", Method::PatchCore, Recipe::distance()),
     };
+    arguments.ablation.apply(&mut recipe);
     let shots: Vec<usize> = if arguments.paired {
         vec![1]
     } else {
@@ -166,6 +234,20 @@ fn table(evaluation: &Evaluation) -> String {
             );
         }
     }
+    let synthetic = |figure: fn(&SyntheticFigures) -> Option<f64>| {
+        let runs = evaluation.datasets.iter().flat_map(|d| &d.runs);
+        let values: Vec<f64> = runs
+            .filter_map(|r| r.synthetic.as_ref().and_then(figure))
+            .collect();
+        cell((!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64))
+    };
+    let _ = writeln!(
+        text,
+        "synthetic anomalies of the fits: image AUROC {}, patch AUROC {}, patch AP {}",
+        synthetic(|s| s.image_auroc),
+        synthetic(|s| s.patch_auroc),
+        synthetic(|s| s.patch_ap)
+    );
     for set in &evaluation.datasets {
         let Some(last) = set.runs.last() else {
             continue;
