@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let preprocess = preprocess_for(&*backbone, Some(GOLDEN_SIZE), None);
     let extractor = Extractor::new(&*backbone, preprocess)?;
     let references = choose_references(&image::list(&sample().join("train/good"))?, Some(3), 0);
-    let mut options = FitOptions::for_backbone(&*backbone);
+    let mut options = FitOptions::standard();
     options.row_bytes = 48 * 1024;
     let hidden = indicatif::ProgressBar::hidden();
     let fitted = fit(&extractor, &references, &options, &hidden)?;

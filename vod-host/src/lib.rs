@@ -16,7 +16,7 @@
 //! let backbone = vod_host::backbone::open("edge")?;
 //! let extractor = Extractor::new(&*backbone, preprocess_for(&*backbone, None, None))?;
 //! let references: Vec<PathBuf> = vod_host::image::list(Path::new("parts/good"))?;
-//! let options = FitOptions::for_backbone(&*backbone);
+//! let options = FitOptions::standard();
 //! let fitted = fit(&extractor, &references, &options, &indicatif::ProgressBar::hidden())?;
 //! fitted.bank.write(Path::new("part.vod"), false)?;
 //!

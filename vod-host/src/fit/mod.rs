@@ -21,7 +21,6 @@ pub use discriminant::{Moments, shrinkage_lda};
 pub(crate) use quantise::search_bank;
 pub use quantise::{Discriminant, smoothing_taps};
 
-use crate::backbone::{Backbone, Normalise};
 use crate::bank_file::{BankFile, Calibration, HostSection, SyntheticFigures};
 use crate::dataset::{SplitMix64, file_name};
 use crate::error::{Error, Result};
@@ -44,7 +43,7 @@ const FOLDS: usize = 4;
 /// Shifted and re-lit copies that stand in for left-out images where there is one reference.
 const COPIES: usize = 8;
 
-/// What is fitted and how; one recipe a kind of backbone, the same for every data set.
+/// What is fitted and how; one recipe for every data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// Shrinkage `s` of the whitened residual space; `None` leaves it plain.
@@ -68,14 +67,14 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe for backbones of this normalisation: convolutional ones are scaled by layer,
-    /// transformers by patch.
-    pub fn for_features(normalise: Normalise) -> Self {
+    /// The recipe that the command uses.
+    ///
+    /// Without whitening: a basis from the residuals of a few references makes just these
+    /// references look alike, and a threshold calibrated on them then alarms on half of the other
+    /// good images (`docs/results.md`).
+    pub fn standard() -> Self {
         Self {
-            whitening: match normalise {
-                Normalise::LayerVariance => Some(1.0),
-                Normalise::Unit => None,
-            },
+            whitening: None,
             mirror: false,
             values: ValueKind::Magnitude,
             synthetic: 16,
@@ -90,10 +89,9 @@ impl Recipe {
     /// Plain nearest-row distance in the same pipeline (AnomalyDINO's rule with `vit`).
     pub fn distance() -> Self {
         Self {
-            whitening: None,
             synthetic: 0,
             blends: vec![0.0],
-            ..Self::for_features(Normalise::Unit)
+            ..Self::standard()
         }
     }
 }
@@ -118,9 +116,9 @@ pub struct FitOptions {
 
 impl FitOptions {
     /// The options that the command uses where nothing else is asked for.
-    pub fn for_backbone(backbone: &dyn Backbone) -> Self {
+    pub fn standard() -> Self {
         Self {
-            recipe: Recipe::for_features(backbone.manifest().features.normalise),
+            recipe: Recipe::standard(),
             aligned: false,
             paired: false,
             fpr: 0.01,

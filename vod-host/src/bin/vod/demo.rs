@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let backbone = backbone::open(&arguments.backbone)?;
     let preprocess = preprocess_for(&*backbone, None, None);
     let extractor = Extractor::new(&*backbone, preprocess)?;
-    let options = FitOptions::for_backbone(&*backbone);
+    let options = FitOptions::standard();
     let bar = output::progress(quiet);
     let fitted = fit::fit(&extractor, &data.references, &options, &bar);
     bar.finish_and_clear();

@@ -146,9 +146,8 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         .map(|folder| Dataset::open(folder))
         .collect::<Result<Vec<_>>>()?;
     let backbone = backbone::open(&arguments.backbone)?;
-    let normalise = backbone.manifest().features.normalise;
     let (name, method, mut recipe) = match arguments.method {
-        Name::Vod => ("vod", Method::Bank, Recipe::for_features(normalise)),
+        Name::Vod => ("vod", Method::Bank, Recipe::standard()),
         Name::Distance => ("distance", Method::Bank, Recipe::distance()),
         Name::Patchcore => ("patchcore", Method::PatchCore, Recipe::distance()),
     };

@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         fpr: arguments.fpr,
         row_bytes: arguments.bank_bytes,
         seed: arguments.seed,
-        ..FitOptions::for_backbone(&*backbone)
+        ..FitOptions::standard()
     };
     let bar = output::progress(quiet);
     let fitted = fit::fit(&extractor, &paths, &options, &bar);
