@@ -18,6 +18,9 @@ use vod_host::{Error, Result};
 use crate::score::write_png;
 use crate::{Outcome, output};
 
+/// False-positive rate of the demo's threshold: eight references say little about rarer alarms.
+const DEMO_FPR: f64 = 0.05;
+
 /// Fit and score the bundled sample: real solar cells, good and defective.
 #[derive(Args)]
 #[command(after_help = "Example:\n  vod demo --out demo")]
@@ -28,8 +31,8 @@ pub struct Arguments {
     /// Data set in MVTec layout [default: the bundled sample].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Backbone.
-    #[arg(long, default_value = "edge")]
+    /// edge, vit, or the path of a manifest.
+    #[arg(long, default_value = "vit")]
     backbone: String,
     /// Write the table as JSON to FILE, or to stdout for -.
     #[arg(long, value_name = "FILE")]
@@ -65,7 +68,10 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let backbone = backbone::open(&arguments.backbone)?;
     let preprocess = preprocess_for(&*backbone, None, None);
     let extractor = Extractor::new(&*backbone, preprocess)?;
-    let options = FitOptions::standard();
+    let options = FitOptions {
+        fpr: DEMO_FPR,
+        ..FitOptions::standard()
+    };
     let bar = output::progress(quiet);
     let fitted = fit::fit(&extractor, &data.references, &options, &bar);
     bar.finish_and_clear();
@@ -83,10 +89,11 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let mut failed = fitted.failures.len();
     let to_stdout = arguments.json.as_deref() == Some("-");
     let mut table = format!(
-        "fitted on {} good images: {} KB in {}\n\nscore  verdict    truth      image\n",
+        "fitted on {} good images: {} KB in {}, threshold for {:.0} % false alarms\n\nscore  verdict    truth      image\n",
         fitted.bank.host().references.len(),
         fitted.bank.bytes().len() / 1024,
-        bank_path.display()
+        bank_path.display(),
+        DEMO_FPR * 100.0
     );
     let kinds = data.tests.iter().map(|test| test.kind.clone());
     let mut kinds = kinds.collect::<Vec<_>>().into_iter();

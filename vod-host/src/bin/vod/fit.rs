@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 use vod_host::backbone;
-use vod_host::dataset::choose_references;
+use vod_host::dataset::{GOOD, choose_references};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{self, FitOptions};
 use vod_host::{Error, Result, image};
@@ -17,7 +17,7 @@ use crate::{Outcome, output};
 #[derive(Args)]
 #[command(after_help = "Example:\n  vod fit parts/good --out part.vod --backbone vit --shots 4")]
 pub struct Arguments {
-    /// Folder of normal images.
+    /// Folder of normal images, or a data set with train/good in it.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Bank file to write.
@@ -81,12 +81,18 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             path: arguments.out.clone(),
         });
     }
-    let all = image::list(&arguments.folder)?;
+    let of_set = arguments.folder.join("train").join(GOOD);
+    let folder = if of_set.is_dir() {
+        &of_set
+    } else {
+        &arguments.folder
+    };
+    let all = image::list(folder)?;
     let shots = arguments.shots.map(|k| k as usize);
     if let Some(shots) = shots.filter(|k| *k > all.len()) {
         return Err(Error::Data(format!(
             "{}: --shots {shots} but only {} images",
-            arguments.folder.display(),
+            folder.display(),
             all.len()
         )));
     }
