@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use vod_core::{ScoreStage, ValueKind};
 use vod_host::backbone;
 use vod_host::bank_file::SyntheticFigures;
 use vod_host::dataset::Dataset;
@@ -13,6 +12,7 @@ use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{self, FitOptions, Recipe};
 use vod_host::{Result, image};
 
+use crate::recipe::RecipeChanges;
 use crate::{Outcome, output};
 
 /// Evaluate on data sets in MVTec layout.
@@ -57,76 +57,13 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     feature_cache: Option<PathBuf>,
     #[command(flatten)]
-    ablation: Ablation,
+    changes: RecipeChanges,
     /// Write all figures as JSON to FILE, or to stdout for -.
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
     /// Replace existing files.
     #[arg(long)]
     force: bool,
-}
-
-/// Changes of the recipe, to see what each part brings.
-#[derive(Args)]
-#[command(next_help_heading = "Ablation")]
-struct Ablation {
-    /// Shrinkage of the whitened residual space; 0 leaves it plain.
-    #[arg(long, value_name = "S")]
-    whitening: Option<f64>,
-    /// Values that the discriminant weighs.
-    #[arg(long, value_enum)]
-    values: Option<Values>,
-    /// Shares of the discriminant that are tried; one fixes it, 0 is plain distance.
-    #[arg(long, value_name = "B,...", value_delimiter = ',')]
-    blends: Option<Vec<f64>>,
-    /// Shrinkage of the discriminant.
-    #[arg(long, value_name = "S")]
-    shrinkage: Option<f64>,
-    /// Synthetic anomalies that the discriminant is fitted on.
-    #[arg(long, value_name = "N")]
-    synthetic: Option<usize>,
-    /// Mirrored copies of the references.
-    #[arg(long)]
-    mirror: bool,
-    /// Smoothing of the map, patches.
-    #[arg(long, value_name = "SIGMA")]
-    sigma: Option<f64>,
-    /// Share of the patches whose mean is the image score.
-    #[arg(long, value_name = "P")]
-    top_share: Option<f64>,
-    /// Take the image score from the smoothed map.
-    #[arg(long)]
-    smoothed: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Values {
-    Signed,
-    Magnitude,
-}
-
-impl Ablation {
-    fn apply(&self, recipe: &mut Recipe) {
-        if let Some(shrinkage) = self.whitening {
-            recipe.whitening = (shrinkage > 0.0).then_some(shrinkage);
-        }
-        match self.values {
-            Some(Values::Signed) => recipe.values = ValueKind::Signed,
-            Some(Values::Magnitude) => recipe.values = ValueKind::Magnitude,
-            None => {}
-        }
-        if let Some(blends) = &self.blends {
-            recipe.blends.clone_from(blends);
-        }
-        recipe.shrinkage = self.shrinkage.unwrap_or(recipe.shrinkage);
-        recipe.synthetic = self.synthetic.unwrap_or(recipe.synthetic);
-        recipe.mirror |= self.mirror;
-        recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
-        recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
-        if self.smoothed {
-            recipe.stage = ScoreStage::Smoothed;
-        }
-    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -151,7 +88,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         Name::Distance => ("distance", Method::Bank, Recipe::distance()),
         Name::Patchcore => ("patchcore", Method::PatchCore, Recipe::distance()),
     };
-    arguments.ablation.apply(&mut recipe);
+    arguments.changes.apply(&mut recipe);
     let shots: Vec<usize> = if arguments.paired {
         vec![1]
     } else {

@@ -11,6 +11,7 @@ use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{self, FitOptions};
 use vod_host::{Error, Result, image};
 
+use crate::recipe::RecipeChanges;
 use crate::{Outcome, output};
 
 /// Fit a bank from normal images.
@@ -47,6 +48,8 @@ pub struct Arguments {
     /// Bytes that the bank's reference rows may take.
     #[arg(long, value_name = "N", default_value_t = fit::DEFAULT_ROW_BYTES)]
     bank_bytes: usize,
+    #[command(flatten)]
+    changes: RecipeChanges,
     /// Replace an existing file.
     #[arg(long)]
     force: bool,
@@ -103,13 +106,14 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         preprocess = preprocess.with_exact_size(&image::load(&paths[0])?);
     }
     let extractor = Extractor::new(&*backbone, preprocess)?;
-    let options = FitOptions {
+    let mut options = FitOptions {
         aligned: arguments.aligned,
         fpr: arguments.fpr,
         row_bytes: arguments.bank_bytes,
         seed: arguments.seed,
         ..FitOptions::standard()
     };
+    arguments.changes.apply(&mut options.recipe);
     let bar = output::progress(quiet);
     let fitted = fit::fit(&extractor, &paths, &options, &bar);
     bar.finish_and_clear();

@@ -5,6 +5,7 @@ mod eval;
 mod fit;
 mod inspect;
 mod output;
+mod recipe;
 mod score;
 
 use std::process::ExitCode;

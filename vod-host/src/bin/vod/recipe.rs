@@ -1,0 +1,69 @@
+//! Options that change the recipe of a fit.
+
+use clap::{Args, ValueEnum};
+use vod_core::{ScoreStage, ValueKind};
+use vod_host::fit::Recipe;
+
+/// Changes of the standard recipe, to see what each part brings.
+#[derive(Args)]
+#[command(next_help_heading = "Recipe")]
+pub struct RecipeChanges {
+    /// Shrinkage of the whitened residual space; 0 leaves it plain.
+    #[arg(long, value_name = "S")]
+    whitening: Option<f64>,
+    /// Values that the discriminant weighs.
+    #[arg(long, value_enum)]
+    values: Option<Values>,
+    /// Shares of the discriminant that are tried; one fixes it, 0 is plain distance.
+    #[arg(long, value_name = "B,...", value_delimiter = ',')]
+    blends: Option<Vec<f64>>,
+    /// Shrinkage of the discriminant.
+    #[arg(long, value_name = "S")]
+    shrinkage: Option<f64>,
+    /// Synthetic anomalies that the discriminant is fitted on.
+    #[arg(long, value_name = "N")]
+    synthetic: Option<usize>,
+    /// Mirrored copies of the references.
+    #[arg(long)]
+    mirror: bool,
+    /// Smoothing of the map, patches.
+    #[arg(long, value_name = "SIGMA")]
+    sigma: Option<f64>,
+    /// Share of the patches whose mean is the image score.
+    #[arg(long, value_name = "P")]
+    top_share: Option<f64>,
+    /// Take the image score from the smoothed map.
+    #[arg(long)]
+    smoothed: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Values {
+    Signed,
+    Magnitude,
+}
+
+impl RecipeChanges {
+    /// Puts what was given into the recipe.
+    pub fn apply(&self, recipe: &mut Recipe) {
+        if let Some(shrinkage) = self.whitening {
+            recipe.whitening = (shrinkage > 0.0).then_some(shrinkage);
+        }
+        match self.values {
+            Some(Values::Signed) => recipe.values = ValueKind::Signed,
+            Some(Values::Magnitude) => recipe.values = ValueKind::Magnitude,
+            None => {}
+        }
+        if let Some(blends) = &self.blends {
+            recipe.blends.clone_from(blends);
+        }
+        recipe.shrinkage = self.shrinkage.unwrap_or(recipe.shrinkage);
+        recipe.synthetic = self.synthetic.unwrap_or(recipe.synthetic);
+        recipe.mirror |= self.mirror;
+        recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
+        recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
+        if self.smoothed {
+            recipe.stage = ScoreStage::Smoothed;
+        }
+    }
+}
