@@ -63,23 +63,23 @@ pub struct PixelRegion {
     pub area: u64,
 }
 
-/// The scale of integer scores: 0.25 at the normal median, 0.5 at the threshold, below 1 always.
+/// The scale of scores: 0.25 at the normal median, 0.5 at the threshold, below 1 always.
 ///
 /// `0.5 + 0.5 x / (1 + |x|)` with `x = (score - threshold) / (threshold - normal)`: strictly
-/// monotone, so that ranks (and AUROC) are those of the integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// monotone, so that ranks (and AUROC) are those of the raw scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoreScale {
     /// Score of a typical normal frame.
-    pub normal: i32,
+    pub normal: f64,
     /// Threshold.
-    pub threshold: i32,
+    pub threshold: f64,
 }
 
 impl ScoreScale {
     /// A score on the scale 0 to 1.
-    pub fn unit(self, score: i32) -> f64 {
-        let span = (f64::from(self.threshold) - f64::from(self.normal)).max(1.0);
-        let x = (f64::from(score) - f64::from(self.threshold)) / span;
+    pub fn unit(self, score: impl Into<f64>) -> f64 {
+        let span = (self.threshold - self.normal).max(1e-9);
+        let x = (score.into() - self.threshold) / span;
         0.5 + 0.5 * x / (1.0 + x.abs())
     }
 }
@@ -224,16 +224,16 @@ impl<'b> ImageScorer<'b> {
 /// Scale of a bank's image scores.
 pub fn scale(bank: &Bank) -> ScoreScale {
     ScoreScale {
-        normal: bank.parts().normal_score,
-        threshold: bank.parts().threshold,
+        normal: bank.parts().normal_score.into(),
+        threshold: bank.parts().threshold.into(),
     }
 }
 
 /// Scale of a bank's maps.
 pub fn map_scale(bank: &Bank) -> ScoreScale {
     ScoreScale {
-        normal: bank.parts().normal_score,
-        threshold: bank.parts().map_threshold,
+        normal: bank.parts().normal_score.into(),
+        threshold: bank.parts().map_threshold.into(),
     }
 }
 

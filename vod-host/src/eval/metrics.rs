@@ -78,6 +78,39 @@ pub fn f1_max(scores: &[f32], labels: &[bool]) -> Option<f64> {
         .max_by(f64::total_cmp)
 }
 
+/// Points (false-positive rate, true-positive rate) of the ROC curve from (0, 0) to (1, 1); empty
+/// with one class only.
+pub fn roc_curve(scores: &[f32], labels: &[bool]) -> Vec<(f64, f64)> {
+    let Some((positives, negatives)) = totals(labels) else {
+        return Vec::new();
+    };
+    let points = operating_points(scores, labels).into_iter();
+    let rates = points.map(|(hits, alarms)| {
+        (
+            alarms as f64 / negatives as f64,
+            hits as f64 / positives as f64,
+        )
+    });
+    std::iter::once((0.0, 0.0)).chain(rates).collect()
+}
+
+/// Points (recall, precision) of the precision-recall curve, recall ascending; empty with one class
+/// only.
+pub fn precision_recall_curve(scores: &[f32], labels: &[bool]) -> Vec<(f64, f64)> {
+    let Some((positives, _)) = totals(labels) else {
+        return Vec::new();
+    };
+    operating_points(scores, labels)
+        .into_iter()
+        .map(|(hits, alarms)| {
+            (
+                hits as f64 / positives as f64,
+                hits as f64 / (hits + alarms) as f64,
+            )
+        })
+        .collect()
+}
+
 /// Integration limit of AUPRO, as MVTec's evaluation.
 pub const PRO_LIMIT: f64 = 0.3;
 

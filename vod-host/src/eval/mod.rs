@@ -6,5 +6,5 @@ mod protocol;
 
 pub use patchcore::PatchCore;
 pub use protocol::{
-    DatasetResult, EvalOptions, Evaluation, Mean, Method, Run, evaluate, summarise,
+    DatasetResult, EvalOptions, Evaluation, Example, Mean, Method, Role, Run, evaluate, summarise,
 };

@@ -10,19 +10,24 @@ use rayon::prelude::*;
 use serde::Serialize;
 use vod_core::{Bank, Grid};
 
-use super::metrics::{PixelCollector, PixelFigures, auroc, average_precision, f1_max};
+use super::metrics::{
+    PixelCollector, PixelFigures, auroc, average_precision, f1_max, precision_recall_curve,
+    roc_curve,
+};
 use super::patchcore::PatchCore;
 use crate::bank_file::{BankFile, SyntheticFigures};
 use crate::dataset::{Dataset, TestImage, choose_references, file_name};
 use crate::error::{Error, Result};
 use crate::features::{Extractor, FeatureGrid};
 use crate::fit::{self, FitOptions};
-use crate::score::score_frame;
+use crate::score::{ScoreScale, score_frame};
 
 /// Test images that are taken through the backbone together.
 const CHUNK: usize = 32;
 /// Templates that the scorer is fitted on where each image has its own.
 const PAIRED_TEMPLATES: usize = 4;
+/// Images that a report shows of each [`Role`].
+const EXAMPLES: usize = 3;
 
 /// What is evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +88,41 @@ pub struct Run {
     pub synthetic: Option<SyntheticFigures>,
     /// Image AUROC of each kind of defect against the good images.
     pub kinds: BTreeMap<String, Option<f64>>,
+    /// ROC curve over images: (false-positive rate, true-positive rate).
+    #[serde(skip)]
+    pub roc: Vec<(f64, f64)>,
+    /// Precision-recall curve over images: (recall, precision).
+    #[serde(skip)]
+    pub precision_recall: Vec<(f64, f64)>,
+    /// The most telling test images.
+    #[serde(skip)]
+    pub examples: Vec<Example>,
+}
+
+/// Why an image is shown in a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// One of the defective images with the highest scores.
+    Found,
+    /// One of the defective images with the lowest scores.
+    Missed,
+    /// One of the good images with the highest scores.
+    FalseAlarm,
+}
+
+/// A test image of a run with its map, for reports.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The image.
+    pub path: PathBuf,
+    /// `good` or its kind of defect.
+    pub kind: String,
+    /// Why it is shown.
+    pub role: Role,
+    /// Image score, 0 to 1; 0.5 is the highest score of a good test image but for one in twenty.
+    pub score: f64,
+    /// Anomaly map `[height, width]` in patches, 0 to 1; 0.5 as for the score, of the maps' peaks.
+    pub map: Array2<f32>,
 }
 
 /// Mean figures over the runs of one number of shots.
@@ -404,6 +444,7 @@ fn figures(
     }
     let seconds = feature_seconds + scored.iter().map(|s| s.seconds).sum::<f64>();
     let threads = rayon::current_num_threads() as f64;
+    let examples = examples(set, scored);
     let (bank_bytes, blend, synthetic) = match &candidate.scorer {
         Scorer::Bank(file) | Scorer::Paired(file, _) => {
             let host = file.host();
@@ -430,7 +471,50 @@ fn figures(
         blend,
         synthetic,
         kinds,
+        roc: roc_curve(&scores, &labels),
+        precision_recall: precision_recall_curve(&scores, &labels),
+        examples,
     }
+}
+
+/// Images with the highest and the lowest scores of each side; on a set without good images
+/// nothing can be said to be missed.
+fn examples(set: &Dataset, scored: &[Scored]) -> Vec<Example> {
+    let order = |defective: bool| {
+        let mut numbers: Vec<usize> = (0..scored.len())
+            .filter(|&i| set.tests[i].is_defective() == defective)
+            .collect();
+        numbers.sort_by(|&a, &b| scored[b].score.total_cmp(&scored[a].score).then(a.cmp(&b)));
+        numbers
+    };
+    let (good, defective) = (order(false), order(true));
+    if good.is_empty() || defective.is_empty() {
+        return Vec::new();
+    }
+    let peak = |i: usize| scored[i].map.iter().copied().fold(f32::MIN, f32::max);
+    let scale = |mut values: Vec<f32>| {
+        values.sort_by(f32::total_cmp);
+        ScoreScale {
+            normal: values[values.len() / 2].into(),
+            threshold: values[values.len() * 19 / 20].into(),
+        }
+    };
+    let image_scale = scale(good.iter().map(|&i| scored[i].score).collect());
+    let map_scale = scale(good.iter().map(|&i| peak(i)).collect());
+    let found = defective.iter().take(EXAMPLES).map(|&i| (Role::Found, i));
+    let missed = defective.iter().rev().take(EXAMPLES);
+    let alarms = good.iter().take(EXAMPLES).map(|&i| (Role::FalseAlarm, i));
+    found
+        .chain(missed.map(|&i| (Role::Missed, i)))
+        .chain(alarms)
+        .map(|(role, i)| Example {
+            path: set.tests[i].path.clone(),
+            kind: set.tests[i].kind.clone(),
+            role,
+            score: image_scale.unit(scored[i].score),
+            map: scored[i].map.mapv(|v| map_scale.unit(v) as f32),
+        })
+        .collect()
 }
 
 /// Mean of the figures that there are; `None` without any.

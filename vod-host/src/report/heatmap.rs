@@ -7,7 +7,7 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Baseline, Text};
 use image::{Rgb, RgbImage};
-use ndarray::{Array3, Axis};
+use ndarray::{Array2, Array3, Axis};
 
 use crate::features::resize_bilinear;
 use crate::score::{ScoreScale, Verdict};
@@ -25,16 +25,8 @@ const SMALL_SIDE: u32 = 360;
 /// threshold of the map), red from 0.75. `map_scale` is the bank's map scale.
 pub fn overlay(image: &RgbImage, verdict: &Verdict, map_scale: ScoreScale) -> RgbImage {
     let (width, height) = image.dimensions();
-    let units = verdict
-        .map
-        .mapv(|score| map_scale.unit(score) as f32)
-        .insert_axis(Axis(2));
-    let map: Array3<f32> = resize_bilinear(units.view(), height as usize, width as usize);
-    let mut out = image.clone();
-    for (x, y, pixel) in out.enumerate_pixels_mut() {
-        let (colour, alpha) = tint(f64::from(map[[y as usize, x as usize, 0]]));
-        *pixel = mix(*pixel, colour, alpha);
-    }
+    let units = verdict.map.mapv(|score| map_scale.unit(score) as f32);
+    let mut out = tinted(image, units);
     let mut canvas = Canvas(&mut out);
     let line = (width.min(height) / 200).max(1);
     for region in &verdict.regions {
@@ -47,6 +39,19 @@ pub fn overlay(image: &RgbImage, verdict: &Verdict, map_scale: ScoreScale) -> Rg
         let _ = outline.into_styled(style).draw(&mut canvas);
     }
     legend(&mut canvas, verdict);
+    out
+}
+
+/// The image under its map `[height, width]` on the scale 0 to 1, in the colours of [`overlay`].
+pub fn tinted(image: &RgbImage, units: Array2<f32>) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let units = units.insert_axis(Axis(2));
+    let map: Array3<f32> = resize_bilinear(units.view(), height as usize, width as usize);
+    let mut out = image.clone();
+    for (x, y, pixel) in out.enumerate_pixels_mut() {
+        let (colour, alpha) = tint(f64::from(map[[y as usize, x as usize, 0]]));
+        *pixel = mix(*pixel, colour, alpha);
+    }
     out
 }
 

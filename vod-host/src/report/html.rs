@@ -1,4 +1,4 @@
-//! A self-contained HTML page: verdicts sorted by score, each image beside its overlay.
+//! Self-contained HTML pages; of verdicts: sorted by score, each image beside its overlay.
 
 use std::fmt::Write;
 use std::io::Cursor;
@@ -26,6 +26,11 @@ td.number{text-align:right;font-variant-numeric:tabular-nums}
 @media(prefers-color-scheme:dark){.anomalous{color:#ff8672}.normal{color:#7fdc9c}}
 figure{display:inline-block;margin:0 1rem 1rem 0;vertical-align:top}
 figure img{max-width:100%;height:auto;display:block}
+.wide{overflow-x:auto}
+svg{max-width:100%;height:auto}
+svg text{fill:currentColor;font-size:13px}
+.axis{stroke:currentColor;fill:none;opacity:.6}
+.curve{fill:none;stroke-width:2.5}
 ";
 
 /// Page in the making; images are scaled down and written into it as they come.
@@ -61,12 +66,7 @@ impl Page {
     /// The page, highest score first. `summary` is plain text, one paragraph a line.
     pub fn finish(mut self, title: &str, summary: &str) -> String {
         self.rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let mut page = format!(
-            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-             <title>{0}</title><style>{STYLE}</style></head><body><h1>{0}</h1>\n",
-            escape(title)
-        );
+        let mut page = String::new();
         for line in summary.lines() {
             // Writing to a String can't fail.
             let _ = writeln!(page, "<p>{}</p>", escape(line));
@@ -78,13 +78,22 @@ impl Page {
         for (_, row) in &self.rows {
             page.push_str(row);
         }
-        page.push_str("</body></html>\n");
-        page
+        document(title, &page)
     }
 }
 
+/// A whole page; `body` is HTML.
+pub(super) fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{0}</title><style>{STYLE}</style></head><body><h1>{0}</h1>\n{body}</body></html>\n",
+        escape(title)
+    )
+}
+
 /// A JPEG data URL of the image, scaled down.
-fn picture(image: &RgbImage) -> Result<String> {
+pub(super) fn picture(image: &RgbImage) -> Result<String> {
     let (width, height) = image.dimensions();
     let longest = width.max(height).max(1);
     let small = if longest > PICTURE_SIDE {

@@ -1,4 +1,5 @@
-//! Results for people: overlays and a self-contained HTML page.
+//! Results for people: overlays and self-contained HTML pages.
 
+pub mod evaluation;
 pub mod heatmap;
 pub mod html;

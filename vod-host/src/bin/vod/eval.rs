@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use vod_host::backbone;
-use vod_host::bank_file::SyntheticFigures;
+use vod_host::bank_file::{SyntheticFigures, write_file};
 use vod_host::dataset::Dataset;
 use vod_host::eval::{EvalOptions, Evaluation, Method, evaluate, summarise};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{self, FitOptions, Recipe};
-use vod_host::{Result, image};
+use vod_host::{Result, image, report};
 
 use crate::recipe::RecipeChanges;
 use crate::{Outcome, output};
@@ -61,6 +61,9 @@ pub struct Arguments {
     /// Write all figures as JSON to FILE, or to stdout for -.
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
+    /// Write a page with table, curves, best and worst images to FILE.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Replace existing files.
     #[arg(long)]
     force: bool,
@@ -122,6 +125,10 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let evaluation = summarise(&backbone.manifest().id, name, results, &shots);
     if let Some(target) = &arguments.json {
         output::write_json(target, &evaluation, arguments.force)?;
+    }
+    if let Some(target) = &arguments.report {
+        let page = report::evaluation::page(&evaluation)?;
+        write_file(target, page.as_bytes(), arguments.force)?;
     }
     if arguments.json.as_deref() != Some("-") {
         output::print(&table(&evaluation))?;

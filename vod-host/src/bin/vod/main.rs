@@ -7,6 +7,7 @@ mod inspect;
 mod output;
 mod recipe;
 mod score;
+mod synthesise;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ enum Command {
     Score(score::Arguments),
     Inspect(inspect::Arguments),
     Eval(eval::Arguments),
+    Synthesise(synthesise::Arguments),
 }
 
 /// How a command ended, where it did not fail altogether.
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Score(arguments) => score::run(&arguments, quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
+        Command::Synthesise(arguments) => synthesise::run(&arguments, quiet),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
