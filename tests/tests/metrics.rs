@@ -2,7 +2,9 @@
 
 use ndarray::Array2;
 use serde::Deserialize;
-use vod_host::eval::metrics::{PixelCollector, auroc, average_precision, f1_max};
+use vod_host::eval::metrics::{
+    PixelCollector, auroc, average_precision, f1_max, precision_recall_curve, roc_curve,
+};
 use vod_tests::fixture;
 
 #[derive(Deserialize)]
@@ -81,6 +83,7 @@ fn figures_equal_the_oracle() {
             f1_max(scores, &labels),
             expected.image_f1_max,
         );
+        check_curves(&case);
         let mut pixels = PixelCollector::default();
         for (map, mask) in case.maps.iter().zip(&case.masks) {
             let map = Array2::from_shape_vec((map.height, map.width), map.scores.clone()).unwrap();
@@ -100,4 +103,25 @@ fn figures_equal_the_oracle() {
         cases += 1;
     }
     assert!(cases >= 10, "only {cases} cases found");
+}
+
+/// The curves that a report draws enclose the figures that it prints.
+fn check_curves(case: &Case) {
+    let labels: Vec<bool> = case.image_labels.iter().map(|l| *l == 1).collect();
+    let roc = roc_curve(&case.image_scores, &labels);
+    let area = roc
+        .windows(2)
+        .map(|pair| (pair[1].0 - pair[0].0) * (pair[1].1 + pair[0].1) / 2.0)
+        .sum();
+    let enclosed = (!roc.is_empty()).then_some(area);
+    check(&case.name, "ROC", enclosed, case.expected.image_auroc);
+    let curve = precision_recall_curve(&case.image_scores, &labels);
+    let mut recall = 0.0;
+    let mut sum = 0.0;
+    for &(next, precision) in &curve {
+        sum += (next - recall) * precision;
+        recall = next;
+    }
+    let enclosed = (!curve.is_empty()).then_some(sum);
+    check(&case.name, "PR", enclosed, case.expected.image_ap);
 }

@@ -362,3 +362,57 @@ fn eval_writes_the_figures_and_null_where_there_is_none() {
         );
     }
 }
+
+#[test]
+fn a_synthesised_set_is_evaluated_down_to_pixels_with_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("tuning");
+    let page = folder.path().join("page.html");
+    let set_name = set.to_str().unwrap();
+    let sample = sample();
+    let make = ["synthesise", sample.to_str().unwrap(), "--out", set_name];
+    let output = vod(&make);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let names = |part: &str| {
+        let entries = std::fs::read_dir(set.join(part)).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let tests = names("test/good");
+    assert!(
+        names("train/good").iter().all(|name| !tests.contains(name)),
+        "a test image is a reference too"
+    );
+    assert_eq!(names("test/pasted"), tests);
+    check_error(&vod(&make), 1, "exists");
+
+    let output = vod(&[
+        "eval",
+        set_name,
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+        "--size",
+        "160",
+        "--json",
+        "-",
+        "--report",
+        page.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let run = &json["datasets"][0]["runs"][0];
+    for figure in ["pixel_auroc", "pixel_aupro"] {
+        assert!(run[figure].as_f64().unwrap() > 0.6, "{figure}: {run}");
+    }
+    let page = std::fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2);
+    assert!(page.contains("false-positive rate") && page.contains("Good images with the highest"));
+    assert!(
+        page.matches("<img").count() >= 12,
+        "examples with their maps"
+    );
+    assert!(!page.contains("http"), "the page must not reach out");
+}

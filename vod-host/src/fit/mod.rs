@@ -48,7 +48,8 @@ const COPIES: usize = 8;
 pub struct Recipe {
     /// Shrinkage `s` of the whitened residual space; `None` leaves it plain.
     pub whitening: Option<f64>,
-    /// Mirrored copies of the references in the bank.
+    /// Mirrored copies of the references in the bank, where there are at most
+    /// [`MIRRORED_REFERENCES`] and their places in the image do not count.
     pub mirror: bool,
     /// Values that the discriminant weighs.
     pub values: ValueKind,
@@ -75,8 +76,8 @@ impl Recipe {
     pub fn standard() -> Self {
         Self {
             whitening: None,
-            mirror: false,
-            values: ValueKind::Magnitude,
+            mirror: true,
+            values: ValueKind::Signed,
             synthetic: 16,
             shrinkage: 1.0,
             blends: vec![0.0, 0.25, 0.5, 0.75, 1.0],
@@ -129,7 +130,9 @@ impl FitOptions {
 }
 
 /// Bytes that the rows take unless told otherwise.
-pub const DEFAULT_ROW_BYTES: usize = 4 << 20;
+pub const DEFAULT_ROW_BYTES: usize = 1 << 20;
+/// With more references than this the bank has seen enough, and the time is saved.
+pub const MIRRORED_REFERENCES: usize = 8;
 /// Reach of the position-limited search, patches.
 const ALIGNED_RADIUS: u16 = 2;
 
@@ -245,6 +248,8 @@ pub fn fit(
     let mut failures = Vec::new();
     let mut names = Vec::new();
 
+    let mirror =
+        recipe.mirror && !options.aligned && !options.paired && paths.len() <= MIRRORED_REFERENCES;
     progress.set_message("reference features");
     progress.set_length(paths.len() as u64);
     let (first, later) = paths.split_at(paths.len().min(HELD_IMAGES));
@@ -253,7 +258,7 @@ pub fn fit(
         let results: Vec<_> = chunk
             .par_iter()
             .map(|path| {
-                let result = hold(extractor, path, recipe.mirror);
+                let result = hold(extractor, path, mirror);
                 progress.inc(1);
                 result
             })
@@ -288,7 +293,7 @@ pub fn fit(
         let results: Vec<_> = chunk
             .par_iter()
             .map(|path| {
-                let result = hold(extractor, path, recipe.mirror);
+                let result = hold(extractor, path, false);
                 progress.inc(1);
                 result
             })

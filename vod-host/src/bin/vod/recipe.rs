@@ -23,9 +23,9 @@ pub struct RecipeChanges {
     /// Synthetic anomalies that the discriminant is fitted on.
     #[arg(long, value_name = "N")]
     synthetic: Option<usize>,
-    /// Mirrored copies of the references.
-    #[arg(long)]
-    mirror: bool,
+    /// Mirrored copies of a few references in the bank.
+    #[arg(long, value_name = "true|false")]
+    mirror: Option<bool>,
     /// Smoothing of the map, patches.
     #[arg(long, value_name = "SIGMA")]
     sigma: Option<f64>,
@@ -59,7 +59,7 @@ impl RecipeChanges {
         }
         recipe.shrinkage = self.shrinkage.unwrap_or(recipe.shrinkage);
         recipe.synthetic = self.synthetic.unwrap_or(recipe.synthetic);
-        recipe.mirror |= self.mirror;
+        recipe.mirror = self.mirror.unwrap_or(recipe.mirror);
         recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
         recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
         if self.smoothed {
