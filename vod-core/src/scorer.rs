@@ -74,12 +74,9 @@ impl<'b> Scorer<'b> {
 
     /// Nearest rows of many patches, `[n, dimension]`; writes as many as `out` has room for.
     pub fn nearest_of_all(&self, patches: &[i8], out: &mut [Nearest]) {
-        let block = QUERY_BLOCK * self.bank.dimension();
-        for (patches, out) in patches.chunks(block).zip(out.chunks_mut(QUERY_BLOCK)) {
-            out.fill(Nearest::NONE);
-            let all = 0..self.bank.row_count();
-            self.kernel.nearest(self.bank, all, patches, out);
-        }
+        out.fill(Nearest::NONE);
+        let all = 0..self.bank.row_count();
+        self.kernel.nearest(self.bank, all, patches, out);
     }
 
     /// Scores one patch against the whole bank. `None` where `patch` is not `[dimension]`.
@@ -118,26 +115,21 @@ impl<'b> Scorer<'b> {
         Some(decompose(residual(patch, row), kind, values, order))
     }
 
-    /// Scores row `y` of a grid: `features` is `[width, dimension]`, `out` is `[width]`.
-    fn score_row(&self, y: usize, features: &[i8], out: &mut [i32]) {
-        let dimension = self.bank.dimension();
-        if self.bank.is_aligned() {
-            let patches = features.chunks_exact(dimension);
-            for (x, (patch, slot)) in patches.zip(out).enumerate() {
-                let nearest = self.nearest_near(y, x, patch);
-                *slot = self.score_residual(patch, nearest).score;
-            }
-            return;
-        }
-        let blocks = features.chunks(QUERY_BLOCK * dimension);
-        for (queries, out) in blocks.zip(out.chunks_mut(QUERY_BLOCK)) {
-            let mut nearest = [Nearest::NONE; QUERY_BLOCK];
-            let all = 0..self.bank.row_count();
-            self.kernel.nearest(self.bank, all, queries, &mut nearest);
-            let patches = queries.chunks_exact(dimension).zip(nearest);
-            for ((patch, nearest), slot) in patches.zip(out) {
-                *slot = self.score_residual(patch, nearest).score;
-            }
+    /// Scores row `y` of a grid into `out`, `[width]`. `features` starts with the row,
+    /// `[width, dimension]`; what follows are the rows below, as far as they are known.
+    fn score_row(&self, y: usize, features: &[i8], out: &mut [i32], ahead: &mut Ahead) {
+        let mut rest = features;
+        for (x, slot) in out.iter_mut().enumerate() {
+            let Some((patch, after)) = rest.split_at_checked(self.bank.dimension()) else {
+                return;
+            };
+            let nearest = if self.bank.is_aligned() {
+                self.nearest_near(y, x, patch)
+            } else {
+                ahead.next(|found| self.nearest_of_all(rest, found))
+            };
+            *slot = self.score_residual(patch, nearest).score;
+            rest = after;
         }
     }
 
@@ -229,9 +221,10 @@ impl<'b> Scorer<'b> {
         scratch: &mut [i32],
     ) -> Result<FrameScore, FrameError> {
         let row_len = grid.width() * self.bank.dimension();
-        if features.len() != row_len * grid.height() {
+        let expected = row_len.saturating_mul(grid.height());
+        if features.len() != expected {
             return Err(FrameError::FeatureLength {
-                expected: row_len * grid.height(),
+                expected,
                 found: features.len(),
             });
         }
@@ -242,15 +235,43 @@ impl<'b> Scorer<'b> {
             });
         }
         let mut stream = self.stream(grid, scratch)?;
-        let mut map_rows = map.chunks_exact_mut(grid.width());
-        for row in features.chunks_exact(row_len) {
-            stream.push_row(row)?;
+        let mut map_rows = map.chunks_exact_mut(grid.width().max(1));
+        let mut ahead = Ahead::new();
+        for y in 0..grid.height() {
+            stream.push_known(features.get(y * row_len..).unwrap_or_default(), &mut ahead)?;
             while stream.ready() {
                 let Some(out) = map_rows.next() else { break };
                 stream.pop_row(out);
             }
         }
         stream.finish()
+    }
+}
+
+/// Nearest rows of the patches to come, so that a kernel gets whole blocks of patches where the rows
+/// of a grid are shorter or longer than a block.
+struct Ahead {
+    nearest: [Nearest; QUERY_BLOCK],
+    taken: usize,
+}
+
+impl Ahead {
+    fn new() -> Self {
+        Self {
+            nearest: [Nearest::NONE; QUERY_BLOCK],
+            taken: QUERY_BLOCK,
+        }
+    }
+
+    /// The next patch's; `search` fills a block from that patch on.
+    fn next(&mut self, search: impl FnOnce(&mut [Nearest])) -> Nearest {
+        if self.taken >= QUERY_BLOCK {
+            search(&mut self.nearest);
+            self.taken = 0;
+        }
+        let nearest = self.nearest.get(self.taken).copied();
+        self.taken += 1;
+        nearest.unwrap_or(Nearest::NONE)
     }
 }
 
@@ -294,11 +315,17 @@ impl Stream<'_, '_> {
                 found: features.len(),
             });
         }
+        self.push_known(features, &mut Ahead::new())
+    }
+
+    /// Scores the row that `features` starts with, as [`Scorer::score_row`] does.
+    fn push_known(&mut self, features: &[i8], ahead: &mut Ahead) -> Result<(), FrameError> {
         if self.pushed == self.grid.height() || self.ready() {
             return Err(FrameError::RowCount);
         }
         let parts = self.scorer.bank.parts();
-        self.scorer.score_row(self.pushed, features, self.raw);
+        self.scorer
+            .score_row(self.pushed, features, self.raw, ahead);
         if parts.stage == ScoreStage::Raw {
             self.raw.iter().for_each(|&score| self.top.offer(score));
         }

@@ -43,12 +43,60 @@ pub fn decompose<'s>(
     let len = len.min(room);
     let (values, _) = values.split_at_mut(len);
     let (order, _) = order.split_at_mut(len);
-    order.sort_unstable_by_key(|&channel| {
+    heapsort(order, |&channel| {
         let value = values.get(usize::from(channel)).copied();
         (value.unwrap_or_default(), channel)
     });
-    values.sort_unstable();
+    heapsort(values, |&value| value);
     Decomposition { values, order }
+}
+
+/// Sorts in place. The standard library's sorts are ten times the code, and hold panics.
+fn heapsort<T: Copy, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
+    for root in (0..items.len() / 2).rev() {
+        sift_down(items, root, &key);
+    }
+    for end in (1..items.len()).rev() {
+        let Some(heap) = items.get_mut(..=end) else {
+            return;
+        };
+        if let [first, .., last] = heap {
+            core::mem::swap(first, last);
+        }
+        if let [heap @ .., _] = heap {
+            sift_down(heap, 0, &key);
+        }
+    }
+}
+
+/// Lets the item at `parent` sink until no child is greater.
+fn sift_down<T: Copy, K: Ord>(heap: &mut [T], mut parent: usize, key: &impl Fn(&T) -> K) {
+    let Some(&item) = heap.get(parent) else {
+        return;
+    };
+    loop {
+        let left = 2 * parent + 1;
+        let Some(&(mut greatest)) = heap.get(left) else {
+            break;
+        };
+        let mut child = left;
+        if let Some(right) = heap.get(left + 1)
+            && key(right) > key(&greatest)
+        {
+            greatest = *right;
+            child = left + 1;
+        }
+        if key(&greatest) <= key(&item) {
+            break;
+        }
+        if let Some(slot) = heap.get_mut(parent) {
+            *slot = greatest;
+        }
+        parent = child;
+    }
+    if let Some(slot) = heap.get_mut(parent) {
+        *slot = item;
+    }
 }
 
 /// `sum_i weights[i] * values[i]` over the sorted values of a residual, without sorting.

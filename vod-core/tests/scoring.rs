@@ -70,16 +70,49 @@ fn searches_agree_on_extremes() {
     }
 }
 
+/// The kernels that this machine should have are among those that are tested here.
+#[test]
+fn the_machines_kernels_are_available() {
+    let names: Vec<_> = Kernel::available().map(Kernel::name).collect();
+    assert_eq!(names[0], "scalar");
+    assert_eq!(Kernel::best().name(), *names.last().unwrap());
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    {
+        use std::arch::is_x86_feature_detected;
+        assert_eq!(names.contains(&"avx2"), is_x86_feature_detected!("avx2"));
+        assert_eq!(
+            names.contains(&"avx512vnni"),
+            is_x86_feature_detected!("avx512vnni")
+        );
+    }
+    #[cfg(all(target_arch = "aarch64", feature = "std"))]
+    {
+        assert!(names.contains(&"neon"));
+        assert_eq!(
+            names.contains(&"dotprod"),
+            std::arch::is_aarch64_feature_detected!("dotprod")
+        );
+    }
+    println!("{names:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn searches_agree(dimension in 1usize..200, row_count in 1usize..40, queries in 1usize..20, seed: u64, narrow: bool) {
+    fn searches_agree(dimension in 1usize..200, row_count in 1usize..70, queries in 1usize..20, seed: u64, narrow: bool) {
         // Narrow values make ties likely.
         let values = |seed, len| -> Vec<i8> {
             noise(seed, len).into_iter().map(|v| if narrow { v % 2 } else { v }).collect()
         };
         check_search(dimension, values(seed, dimension * row_count), &values(!seed, dimension * queries));
+    }
+
+    /// More queries than a kernel takes in one pass.
+    #[test]
+    fn searches_of_many_agree(dimension in 1usize..24, row_count in 1usize..70, queries in 100usize..300, seed: u64) {
+        let narrow = |seed, len| noise(seed, len).into_iter().map(|v| v % 4).collect::<Vec<i8>>();
+        check_search(dimension, narrow(seed, dimension * row_count), &narrow(!seed, dimension * queries));
     }
 
     #[test]
@@ -106,6 +139,8 @@ proptest! {
         let (mut values, mut order) = (vec![0; pairs.len()], vec![0; pairs.len()]);
         let parts = decompose(residual(&query, &row), ValueKind::Signed, &mut values, &mut order);
         prop_assert!(parts.values.is_sorted());
+        let ranked: Vec<(i16, u16)> = parts.values.iter().copied().zip(parts.order.iter().copied()).collect();
+        prop_assert!(ranked.is_sorted(), "equal values are ordered by channel");
         let mut rebuilt = vec![i16::MIN; pairs.len()];
         for (&value, &channel) in parts.values.iter().zip(parts.order) {
             rebuilt[usize::from(channel)] = value;
@@ -116,7 +151,7 @@ proptest! {
 
     /// A frame at once, a frame by rows, and the definition from single patches.
     #[test]
-    fn frames_agree(height in 1usize..9, width in 1usize..12, seed: u64, smoothed: bool, wide: bool) {
+    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, smoothed: bool, wide: bool) {
         let dimension = 7;
         let mut test = TestBank::new(dimension, noise(seed, dimension * 11));
         test.stage = if smoothed { ScoreStage::Smoothed } else { ScoreStage::Raw };

@@ -15,8 +15,9 @@ use core::ops::Range;
 use crate::bank::Bank;
 use crate::residual::Nearest;
 
-/// Queries that a kernel takes against one pass over the rows.
-pub(crate) const QUERY_BLOCK: usize = 8;
+/// Queries that a kernel takes against one pass over the rows. More of them pay better for what a
+/// kernel does once a pass; a microcontroller's stack has room for few.
+pub(crate) const QUERY_BLOCK: usize = if cfg!(feature = "std") { 128 } else { 8 };
 
 /// Implementation of the nearest-row search.
 ///
@@ -152,7 +153,7 @@ impl Search<'_> {
         let norms = self.norms.iter().map(|b| u32::from_le_bytes(*b));
         (self.first_row..)
             .zip(norms)
-            .zip(self.rows.chunks_exact(self.dimension))
+            .zip(self.rows.chunks_exact(self.dimension.max(1)))
             .map(|((number, norm), row)| (number, norm, row))
     }
 }

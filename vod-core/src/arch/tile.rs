@@ -5,14 +5,14 @@ use crate::residual::Nearest;
 
 /// Searches in tiles of `R` rows by `Q` queries. Only a part of the last tile's sums is used.
 ///
-/// `dots` gives the dot product of each query (outer) with each row (inner); all slices that it
-/// gets are `dimension` long.
+/// `dots` gets 1 to `R` rows and 1 to `Q` queries, `[n, dimension]` each, and gives the dot product
+/// of each query (outer) with each row (inner).
 #[inline(always)]
 pub(crate) fn nearest<const R: usize, const Q: usize>(
     search: &Search,
     queries: &[i8],
     best: &mut [Nearest],
-    dots: impl Fn(&[&[i8]; R], &[&[i8]; Q]) -> [[i32; R]; Q],
+    dots: impl Fn(&[i8], &[i8]) -> [[i32; R]; Q],
 ) {
     // The bank was checked; `max` only tells the compiler that no chunk is empty.
     let dimension = search.dimension.max(1);
@@ -25,10 +25,9 @@ pub(crate) fn nearest<const R: usize, const Q: usize>(
         let mut first_row = search.first_row;
         let rows = search.rows.chunks(R * dimension);
         for (rows, row_norms) in rows.zip(search.norms.chunks(R)) {
-            let row_tile = split(rows, dimension);
             let groups = queries.chunks(Q * dimension).zip(best.chunks_mut(Q));
             for ((queries, best), query_norms) in groups.zip(query_norms.chunks(Q)) {
-                let sums = dots(&row_tile, &split(queries, dimension));
+                let sums = dots(rows, queries);
                 for ((best, sums), &query_norm) in best.iter_mut().zip(&sums).zip(query_norms) {
                     for ((number, row_norm), &dot) in (first_row..).zip(row_norms).zip(sums) {
                         let row_norm = u32::from_le_bytes(*row_norm);
@@ -42,7 +41,8 @@ pub(crate) fn nearest<const R: usize, const Q: usize>(
 }
 
 /// The vectors of a part of a matrix; the first again where there are fewer than `N`.
-fn split<const N: usize>(values: &[i8], dimension: usize) -> [&[i8]; N] {
+pub(crate) fn split<const N: usize>(values: &[i8], dimension: usize) -> [&[i8]; N] {
+    let dimension = dimension.max(1);
     let mut vectors = [values.get(..dimension).unwrap_or_default(); N];
     for (slot, vector) in vectors.iter_mut().zip(values.chunks_exact(dimension)) {
         *slot = vector;

@@ -31,10 +31,18 @@ impl Token {
 
 #[target_feature(enable = "neon,dotprod")]
 fn nearest(search: &Search, queries: &[i8], best: &mut [Nearest]) {
-    if queries.len() == search.dimension {
-        tile::nearest::<ROWS, 1>(search, queries, best, |rows, queries| dots(rows, queries));
+    let dimension = search.dimension;
+    if queries.len() == dimension {
+        tile::nearest::<ROWS, 1>(search, queries, best, |rows, query| {
+            dots(&tile::split(rows, dimension), &[query])
+        });
     } else {
-        tile::nearest::<ROWS, QUERIES>(search, queries, best, |rows, queries| dots(rows, queries));
+        tile::nearest::<ROWS, QUERIES>(search, queries, best, |rows, queries| {
+            dots(
+                &tile::split(rows, dimension),
+                &tile::split(queries, dimension),
+            )
+        });
     }
 }
 

@@ -19,36 +19,111 @@ impl Token {
     }
 
     pub(crate) fn nearest(self, search: &Search, queries: &[i8], best: &mut [Nearest]) {
-        tile::nearest::<TILE, TILE>(search, queries, best, dots);
+        let dimension = search.dimension;
+        if queries.len() == dimension {
+            tile::nearest::<TILE, 1>(search, queries, best, |rows, query| {
+                [dots_of_one(rows, query)]
+            });
+        } else {
+            tile::nearest::<TILE, TILE>(search, queries, best, |rows, queries| {
+                dots(rows, queries, dimension)
+            });
+        }
     }
 }
 
-#[inline(always)]
-fn dots(rows: &[&[i8]; TILE], queries: &[&[i8]; TILE]) -> [[i32; TILE]; TILE] {
-    let [(b0, b0_tail), (b1, b1_tail)] = rows.map(|row| row.as_chunks::<4>());
-    let [(q0, q0_tail), (q1, q1_tail)] = queries.map(|query| query.as_chunks::<4>());
-    let (mut s00, mut s01, mut s10, mut s11) = (0, 0, 0, 0);
-    for (((b0, b1), q0), q1) in b0.iter().zip(b1).zip(q0).zip(q1) {
-        let (b0, b1, q0, q1) = (word(b0), word(b1), word(q0), word(q1));
-        let (b0_even, q0_even) = (sxtb16(b0), sxtb16(q0));
-        s00 = smlad(b0_even, q0_even, s00);
-        let b1_even = sxtb16(b1);
-        s01 = smlad(b1_even, q0_even, s01);
-        let q1_even = sxtb16(q1);
-        s10 = smlad(b0_even, q1_even, s10);
-        s11 = smlad(b1_even, q1_even, s11);
-        let (b0_odd, q0_odd) = (sxtb16_odd(b0), sxtb16_odd(q0));
-        s00 = smlad(b0_odd, q0_odd, s00);
-        let b1_odd = sxtb16_odd(b1);
-        s01 = smlad(b1_odd, q0_odd, s01);
-        let q1_odd = sxtb16_odd(q1);
-        s10 = smlad(b0_odd, q1_odd, s10);
-        s11 = smlad(b1_odd, q1_odd, s11);
+/// Each query with each row, of two each or one each.
+fn dots(rows: &[i8], queries: &[i8], dimension: usize) -> [[i32; TILE]; TILE] {
+    let Some(((b0, b1), (q0, q1))) = pair(rows, dimension).zip(pair(queries, dimension)) else {
+        let queries: [&[i8]; TILE] = tile::split(queries, dimension);
+        return queries.map(|query| dots_of_one(rows, query));
+    };
+    let [[mut s00, mut s01], [mut s10, mut s11]] = [[0i32; TILE]; TILE];
+    let whole = dimension / 4 * 4;
+    if whole != 0 {
+        // SAFETY: `rows` and `queries` hold two vectors of `dimension` bytes each; the loop reads
+        // the first `whole` bytes of each, a word at a time, and ends where the first query's
+        // pointer meets `end` (`whole` is not zero and divisible by 4). Armv7E-M loads unaligned
+        // words. r6 and r7 can't be operands; they are restored.
+        unsafe {
+            asm!(
+                "push {{r6, r7}}",
+                "2:",
+                "ldr {q1}, [{q}, {d}]",
+                "ldr {q0}, [{q}], #4",
+                "ldr r6, [{b}, {d}]",
+                "sxtb16 {q1_odd}, {q1}, ror #8",
+                "sxtb16 {q1}, {q1}",
+                "sxtb16 {q0_odd}, {q0}, ror #8",
+                "sxtb16 {q0}, {q0}",
+                "sxtb16 r7, r6, ror #8",
+                "sxtb16 r6, r6",
+                "smlad {s01}, r6, {q0}, {s01}",
+                "smlad {s11}, r6, {q1}, {s11}",
+                "ldr r6, [{b}], #4",
+                "smlad {s01}, r7, {q0_odd}, {s01}",
+                "smlad {s11}, r7, {q1_odd}, {s11}",
+                "sxtb16 r7, r6, ror #8",
+                "sxtb16 r6, r6",
+                "smlad {s00}, r6, {q0}, {s00}",
+                "smlad {s10}, r6, {q1}, {s10}",
+                "smlad {s00}, r7, {q0_odd}, {s00}",
+                "smlad {s10}, r7, {q1_odd}, {s10}",
+                "cmp {q}, {end}",
+                "bne 2b",
+                "pop {{r6, r7}}",
+                b = inout(reg) rows.as_ptr() => _,
+                q = inout(reg) queries.as_ptr() => _,
+                d = in(reg) dimension,
+                end = in(reg) queries.as_ptr().add(whole),
+                q0 = out(reg) _,
+                q1 = out(reg) _,
+                q0_odd = out(reg) _,
+                q1_odd = out(reg) _,
+                s00 = inout(reg) s00,
+                s01 = inout(reg) s01,
+                s10 = inout(reg) s10,
+                s11 = inout(reg) s11,
+                options(readonly),
+            );
+        }
     }
-    [
-        [s00 + dot(b0_tail, q0_tail), s01 + dot(b1_tail, q0_tail)],
-        [s10 + dot(b0_tail, q1_tail), s11 + dot(b1_tail, q1_tail)],
-    ]
+    s00 += dot(tail(b0), tail(q0));
+    s01 += dot(tail(b1), tail(q0));
+    s10 += dot(tail(b0), tail(q1));
+    s11 += dot(tail(b1), tail(q1));
+    [[s00, s01], [s10, s11]]
+}
+
+/// The two vectors, `None` where there is one.
+fn pair(vectors: &[i8], dimension: usize) -> Option<(&[i8], &[i8])> {
+    if vectors.len() == TILE * dimension {
+        vectors.split_at_checked(dimension)
+    } else {
+        None
+    }
+}
+
+/// What does not fill a word.
+fn tail(vector: &[i8]) -> &[i8] {
+    vector.as_chunks::<4>().1
+}
+
+/// One query with one or two rows.
+fn dots_of_one(rows: &[i8], query: &[i8]) -> [i32; TILE] {
+    let [b0, b1]: [&[i8]; TILE] = tile::split(rows, query.len());
+    let ((b0, b0_tail), (b1, b1_tail)) = (b0.as_chunks::<4>(), b1.as_chunks::<4>());
+    let (query, query_tail) = query.as_chunks::<4>();
+    let (mut s0, mut s1) = (0, 0);
+    for ((b0, b1), q) in b0.iter().zip(b1).zip(query) {
+        let (b0, b1, q) = (word(b0), word(b1), word(q));
+        let (even, odd) = (sxtb16(q), sxtb16_odd(q));
+        s0 = smlad(sxtb16(b0), even, s0);
+        s1 = smlad(sxtb16(b1), even, s1);
+        s0 = smlad(sxtb16_odd(b0), odd, s0);
+        s1 = smlad(sxtb16_odd(b1), odd, s1);
+    }
+    [s0 + dot(b0_tail, query_tail), s1 + dot(b1_tail, query_tail)]
 }
 
 fn dot(row: &[i8], query: &[i8]) -> i32 {

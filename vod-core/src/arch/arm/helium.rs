@@ -17,10 +17,13 @@ impl Token {
     }
 
     pub(crate) fn nearest(self, search: &Search, queries: &[i8], best: &mut [Nearest]) {
-        if queries.len() == search.dimension {
-            tile::nearest::<1, 1>(search, queries, best, |[row], [query]| [[dot(row, query)]]);
+        let dimension = search.dimension;
+        if queries.len() == dimension {
+            tile::nearest::<1, 1>(search, queries, best, |row, query| [[dot(row, query)]]);
         } else {
-            tile::nearest::<1, QUERIES>(search, queries, best, dots);
+            tile::nearest::<1, QUERIES>(search, queries, best, |row, queries| {
+                dots(row, &tile::split(queries, dimension))
+            });
         }
     }
 }
@@ -32,7 +35,7 @@ fn dot(row: &[i8], query: &[i8]) -> i32 {
 }
 
 #[inline(never)]
-fn dots([row]: &[&[i8]; 1], [q0, q1, q2, q3]: &[&[i8]; QUERIES]) -> [[i32; 1]; QUERIES] {
+fn dots(row: &[i8], [q0, q1, q2, q3]: &[&[i8]; QUERIES]) -> [[i32; 1]; QUERIES] {
     let (mut s0, mut s1, mut s2, mut s3) = (0, 0, 0, 0);
     for ((((&b, &q0), &q1), &q2), &q3) in row.iter().zip(*q0).zip(*q1).zip(*q2).zip(*q3) {
         let b = i32::from(b);
