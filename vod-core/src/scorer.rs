@@ -6,6 +6,8 @@ use crate::error::FrameError;
 use crate::grid::Grid;
 use crate::map::{Top, reach, smooth_column, smooth_row};
 use crate::residual::{Nearest, residual};
+#[cfg(feature = "std")]
+use crate::value_order::WeightSums;
 use crate::value_order::{Decomposition, decompose, weighted_values};
 
 /// Fraction bits of the residual's length that `distance_weight` multiplies.
@@ -81,15 +83,16 @@ impl<'b> Scorer<'b> {
 
     /// Scores one patch against the whole bank. `None` where `patch` is not `[dimension]`.
     pub fn score_patch(&self, patch: &[i8]) -> Option<PatchScore> {
-        self.nearest(patch)
-            .map(|nearest| self.score_residual(patch, nearest))
+        let nearest = self.nearest(patch)?;
+        let residual = residual(patch, self.bank.row(nearest.row as usize));
+        let kind = self.bank.parts().values;
+        let weighted = weighted_values(residual, kind, self.bank.weights());
+        Some(self.patch_score(weighted, nearest))
     }
 
-    /// Scores a patch whose nearest row is known.
-    fn score_residual(&self, patch: &[i8], nearest: Nearest) -> PatchScore {
+    /// The score of a patch from the weighted sum over its residual's values.
+    fn patch_score(&self, weighted: i64, nearest: Nearest) -> PatchScore {
         let parts = self.bank.parts();
-        let row = self.bank.row(nearest.row as usize);
-        let weighted = weighted_values(residual(patch, row), parts.values, self.bank.weights());
         let length = (u64::from(nearest.distance2) << (2 * LENGTH_BITS)).isqrt() as i64;
         let sum = weighted.saturating_add(i64::from(parts.distance_weight).saturating_mul(length));
         let half = (1i64 << parts.shift) >> 1;
@@ -128,7 +131,7 @@ impl<'b> Scorer<'b> {
             } else {
                 ahead.next(|found| self.nearest_of_all(rest, found))
             };
-            *slot = self.score_residual(patch, nearest).score;
+            *slot = ahead.score(self, patch, nearest).score;
             rest = after;
         }
     }
@@ -248,11 +251,14 @@ impl<'b> Scorer<'b> {
     }
 }
 
-/// Nearest rows of the patches to come, so that a kernel gets whole blocks of patches where the rows
-/// of a grid are shorter or longer than a block.
+/// What is found once for many patches: the nearest rows of the patches to come, so that a kernel gets
+/// whole blocks of patches where the rows of a grid are shorter or longer than a block, and sums of
+/// the weights where memory is plenty.
 struct Ahead {
     nearest: [Nearest; QUERY_BLOCK],
     taken: usize,
+    #[cfg(feature = "std")]
+    sums: WeightSums,
 }
 
 impl Ahead {
@@ -260,7 +266,24 @@ impl Ahead {
         Self {
             nearest: [Nearest::NONE; QUERY_BLOCK],
             taken: QUERY_BLOCK,
+            #[cfg(feature = "std")]
+            sums: WeightSums::new(),
         }
+    }
+
+    /// Scores a patch whose nearest row is known.
+    fn score(&mut self, scorer: &Scorer, patch: &[i8], nearest: Nearest) -> PatchScore {
+        let bank = scorer.bank;
+        let residual = residual(patch, bank.row(nearest.row as usize));
+        let kind = bank.parts().values;
+        #[cfg(feature = "std")]
+        let weighted = {
+            self.sums.fill(bank.weights());
+            self.sums.weighted_values(residual, kind)
+        };
+        #[cfg(not(feature = "std"))]
+        let weighted = weighted_values(residual, kind, bank.weights());
+        scorer.patch_score(weighted, nearest)
     }
 
     /// The next patch's; `search` fills a block from that patch on.
