@@ -6,9 +6,9 @@ use crate::error::FrameError;
 use crate::grid::Grid;
 use crate::map::{Top, reach, smooth_column, smooth_row};
 use crate::residual::{Nearest, residual};
-#[cfg(feature = "std")]
-use crate::value_order::WeightSums;
 use crate::value_order::{Decomposition, decompose, weighted_values};
+#[cfg(feature = "std")]
+use crate::{bank::ValueKind, value_order::WeightSums};
 
 /// Fraction bits of the residual's length that `distance_weight` multiplies.
 pub const LENGTH_BITS: u32 = 8;
@@ -93,7 +93,7 @@ impl<'b> Scorer<'b> {
     /// The score of a patch from the weighted sum over its residual's values.
     fn patch_score(&self, weighted: i64, nearest: Nearest) -> PatchScore {
         let parts = self.bank.parts();
-        let length = (u64::from(nearest.distance2) << (2 * LENGTH_BITS)).isqrt() as i64;
+        let length = length(nearest.distance2);
         let sum = weighted.saturating_add(i64::from(parts.distance_weight).saturating_mul(length));
         let half = (1i64 << parts.shift) >> 1;
         let score = sum.saturating_add(half) >> parts.shift;
@@ -251,6 +251,19 @@ impl<'b> Scorer<'b> {
     }
 }
 
+/// `sqrt(distance2)` in 1/256, rounded down.
+#[cfg(not(feature = "std"))]
+fn length(distance2: u32) -> i64 {
+    (u64::from(distance2) << (2 * LENGTH_BITS)).isqrt() as i64
+}
+
+/// `sqrt(distance2)` in 1/256, rounded down. An IEEE square root of a number below 2^52 rounds down to
+/// the integer one, and takes a tenth of its time.
+#[cfg(feature = "std")]
+fn length(distance2: u32) -> i64 {
+    ((u64::from(distance2) << (2 * LENGTH_BITS)) as f64).sqrt() as i64
+}
+
 /// What is found once for many patches: the nearest rows of the patches to come, so that a kernel gets
 /// whole blocks of patches where the rows of a grid are shorter or longer than a block, and sums of
 /// the weights where memory is plenty.
@@ -274,12 +287,20 @@ impl Ahead {
     /// Scores a patch whose nearest row is known.
     fn score(&mut self, scorer: &Scorer, patch: &[i8], nearest: Nearest) -> PatchScore {
         let bank = scorer.bank;
-        let residual = residual(patch, bank.row(nearest.row as usize));
+        let row = bank.row(nearest.row as usize);
+        let residual = residual(patch, row);
         let kind = bank.parts().values;
         #[cfg(feature = "std")]
         let weighted = {
             self.sums.fill(bank.weights());
-            self.sums.weighted_values(residual, kind)
+            let fast = match kind {
+                ValueKind::Magnitude => {
+                    let sums = self.sums.as_slice();
+                    scorer.kernel.weighted_magnitudes(patch, row, sums)
+                }
+                ValueKind::Signed => None,
+            };
+            fast.unwrap_or_else(|| self.sums.weighted_values(residual, kind))
         };
         #[cfg(not(feature = "std"))]
         let weighted = weighted_values(residual, kind, bank.weights());
@@ -409,4 +430,24 @@ impl Stream<'_, '_> {
 fn ring_start(y: usize, reach: usize, width: usize) -> core::ops::Range<usize> {
     let start = (y % (2 * reach + 1)) * width;
     start..start + width
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_integer_square_roots() {
+        let near_squares = (0..=u32::from(u16::MAX)).flat_map(|root| {
+            let square = root * root;
+            [square.saturating_sub(1), square, square + 1]
+        });
+        for distance2 in near_squares
+            .chain((0..u32::MAX).step_by(65_521))
+            .chain([u32::MAX])
+        {
+            let exact = (u64::from(distance2) << (2 * LENGTH_BITS)).isqrt();
+            assert_eq!(length(distance2), exact as i64, "{distance2}");
+        }
+    }
 }

@@ -147,6 +147,11 @@ impl WeightSums {
         }
     }
 
+    /// `sums[k]` is the sum of the first `k` weights.
+    pub(crate) fn as_slice(&self) -> &[i32] {
+        &self.0
+    }
+
     /// What [`weighted_values`] gives with the weights.
     pub(crate) fn weighted_values(
         &self,

@@ -130,6 +130,36 @@ proptest! {
         prop_assert_eq!(weighted_values(residual(&query, &row), kind, weights), sorted);
     }
 
+    /// A frame's patch scores are those of single patches, which go by the histogram alone.
+    #[test]
+    fn patch_scores_agree(dimension in 1usize..330, seed: u64, spread in 1i8..=127, signed: bool, extreme: bool) {
+        let values = |seed, len| -> Vec<i8> {
+            noise(seed, len).into_iter().map(|v| if extreme { v | 127 } else { v / spread }).collect()
+        };
+        let mut test = TestBank::new(dimension, values(seed, dimension * 3));
+        test.values = if signed { ValueKind::Signed } else { ValueKind::Magnitude };
+        test.taps = [256, 0, 0, 0, 0, 0];
+        let bytes = test.bytes();
+        let bank = Bank::from_bytes(&bytes).unwrap();
+        let grid = Grid::new(3, 2).unwrap();
+        let features = values(!seed, grid.len() * dimension);
+        for kernel in Kernel::available() {
+            let scorer = Scorer::with_kernel(&bank, kernel);
+            let mut map = vec![0; grid.len()];
+            let mut scratch = vec![0; scorer.scratch_len_for(grid)];
+            scorer.score_frame(grid, &features, &mut map, &mut scratch).unwrap();
+            for (patch, &score) in features.chunks_exact(dimension).zip(&map) {
+                prop_assert_eq!(scorer.score_patch(patch).unwrap().score, score, "{}", kernel.name());
+                let nearest = scorer.nearest(patch).unwrap();
+                let (mut values, mut order) = (vec![0; dimension], vec![0; dimension]);
+                let values = scorer.decompose(patch, &mut values, &mut order).unwrap().values;
+                let sum: i64 = values.iter().zip(bank.weights()).map(|(&v, w)| i64::from(v) * i64::from(w)).sum();
+                let length = (u64::from(nearest.distance2) << 16).isqrt() as i64;
+                prop_assert_eq!(i64::from(score), (sum + 900 * length + 16) >> 5);
+            }
+        }
+    }
+
     #[test]
     fn values_and_order_are_the_residual(
         pairs in prop::collection::vec((any::<i8>(), any::<i8>()), 1..200),

@@ -135,6 +135,20 @@ impl Kernel {
             Isa::Avx512Vnni(token) => token.nearest(&search, queries, best),
         }
     }
+
+    /// The weighted sum over the sorted magnitudes of `query - row`, `sums[k]` being the sum of the
+    /// first `k` weights; `None` where the kernel has nothing faster than a histogram.
+    #[cfg(feature = "std")]
+    pub(crate) fn weighted_magnitudes(self, query: &[i8], row: &[i8], sums: &[i32]) -> Option<i64> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni(token) => token.weighted_magnitudes(query, row, sums),
+            _ => {
+                let _ = (query, row, sums);
+                None
+            }
+        }
+    }
 }
 
 /// Rows to search, with their squared norms (u32, little-endian).
