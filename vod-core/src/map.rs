@@ -194,15 +194,22 @@ pub fn regions(
     let mut regions: Vec<Region, MAX_REGIONS> = Vec::new();
     for first in 0..map.len() {
         if let Some(region) = grow(map, grid, threshold, labels, first) {
-            let place = regions.iter().position(|r| r.peak < region.peak);
             if regions.is_full() {
-                if place.is_none() {
+                if regions.last().is_some_and(|r| r.peak >= region.peak) {
                     continue;
                 }
                 regions.pop();
             }
-            // There is room now, and the place is within the list.
-            let _ = regions.insert(place.unwrap_or(regions.len()), region);
+            // There is room now.
+            let _ = regions.push(region);
+            for place in (1..regions.len()).rev() {
+                match regions.get_mut(place - 1..=place) {
+                    Some([before, after]) if before.peak < after.peak => {
+                        core::mem::swap(before, after);
+                    }
+                    _ => break,
+                }
+            }
         }
     }
     Ok(regions)
@@ -221,7 +228,8 @@ fn grow(
     labels: &mut [u32],
     first: usize,
 ) -> Option<Region> {
-    let (height, width) = (grid.height(), grid.width());
+    // A grid is at least one wide; `max` tells the compiler.
+    let (height, width) = (grid.height(), grid.width().max(1));
     let unseen = |labels: &[u32], index: usize| {
         labels.get(index) == Some(&UNSEEN) && map.get(index).is_some_and(|&v| v >= threshold)
     };
