@@ -33,10 +33,10 @@ impl Token {
 }
 
 /// Each query with each row, of two each or one each.
+#[inline(always)]
 fn dots(rows: &[i8], queries: &[i8], dimension: usize) -> [[i32; TILE]; TILE] {
     let Some(((b0, b1), (q0, q1))) = pair(rows, dimension).zip(pair(queries, dimension)) else {
-        let queries: [&[i8]; TILE] = tile::split(queries, dimension);
-        return queries.map(|query| dots_of_one(rows, query));
+        return dots_of_few(rows, queries, dimension);
     };
     let [[mut s00, mut s01], [mut s10, mut s11]] = [[0i32; TILE]; TILE];
     let whole = dimension / 4 * 4;
@@ -89,10 +89,12 @@ fn dots(rows: &[i8], queries: &[i8], dimension: usize) -> [[i32; TILE]; TILE] {
             );
         }
     }
-    s00 += dot(tail(b0), tail(q0));
-    s01 += dot(tail(b1), tail(q0));
-    s10 += dot(tail(b0), tail(q1));
-    s11 += dot(tail(b1), tail(q1));
+    if whole != dimension {
+        s00 += dot_of_tails(b0, q0);
+        s01 += dot_of_tails(b1, q0);
+        s10 += dot_of_tails(b0, q1);
+        s11 += dot_of_tails(b1, q1);
+    }
     [[s00, s01], [s10, s11]]
 }
 
@@ -105,9 +107,18 @@ fn pair(vectors: &[i8], dimension: usize) -> Option<(&[i8], &[i8])> {
     }
 }
 
-/// What does not fill a word.
-fn tail(vector: &[i8]) -> &[i8] {
-    vector.as_chunks::<4>().1
+/// Over what does not fill a word.
+#[inline(never)]
+fn dot_of_tails(row: &[i8], query: &[i8]) -> i32 {
+    dot(row.as_chunks::<4>().1, query.as_chunks::<4>().1)
+}
+
+/// As [`dots`], where there is one row or one query.
+#[cold]
+#[inline(never)]
+fn dots_of_few(rows: &[i8], queries: &[i8], dimension: usize) -> [[i32; TILE]; TILE] {
+    let queries: [&[i8]; TILE] = tile::split(queries, dimension);
+    queries.map(|query| dots_of_one(rows, query))
 }
 
 /// One query with one or two rows.

@@ -22,7 +22,7 @@ impl Token {
             tile::nearest::<1, 1>(search, queries, best, |row, query| [[dot(row, query)]]);
         } else {
             tile::nearest::<1, QUERIES>(search, queries, best, |row, queries| {
-                dots(row, &tile::split(queries, dimension))
+                dots(row, queries, dimension)
             });
         }
     }
@@ -34,10 +34,22 @@ fn dot(row: &[i8], query: &[i8]) -> i32 {
     pairs.map(|(&b, &q)| i32::from(b) * i32::from(q)).sum()
 }
 
-#[inline(never)]
-fn dots(row: &[i8], [q0, q1, q2, q3]: &[&[i8]; QUERIES]) -> [[i32; 1]; QUERIES] {
+#[inline(always)]
+fn dots(row: &[i8], queries: &[i8], dimension: usize) -> [[i32; 1]; QUERIES] {
+    match queries
+        .split_at_checked(dimension)
+        .and_then(|(q0, rest)| Some((q0, rest.split_at_checked(dimension)?)))
+        .and_then(|(q0, (q1, rest))| Some((q0, q1, rest.split_at_checked(dimension)?)))
+    {
+        Some((q0, q1, (q2, q3))) if q3.len() >= dimension => dots_of_four(row, [q0, q1, q2, q3]),
+        _ => tile::split(queries, dimension).map(|query| [dot(row, query)]),
+    }
+}
+
+#[inline(always)]
+fn dots_of_four(row: &[i8], [q0, q1, q2, q3]: [&[i8]; QUERIES]) -> [[i32; 1]; QUERIES] {
     let (mut s0, mut s1, mut s2, mut s3) = (0, 0, 0, 0);
-    for ((((&b, &q0), &q1), &q2), &q3) in row.iter().zip(*q0).zip(*q1).zip(*q2).zip(*q3) {
+    for ((((&b, &q0), &q1), &q2), &q3) in row.iter().zip(q0).zip(q1).zip(q2).zip(q3) {
         let b = i32::from(b);
         s0 += b * i32::from(q0);
         s1 += b * i32::from(q1);
