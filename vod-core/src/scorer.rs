@@ -5,6 +5,7 @@ use crate::bank::{Bank, ScoreStage};
 use crate::error::FrameError;
 use crate::grid::Grid;
 use crate::map::{Top, reach, smooth_column, smooth_row};
+use crate::pruned::{self, SearchStats};
 use crate::residual::{Nearest, residual};
 use crate::value_order::{Decomposition, decompose, weighted_values};
 #[cfg(feature = "std")]
@@ -45,17 +46,32 @@ impl FrameScore {
 pub struct Scorer<'b> {
     bank: &'b Bank<'b>,
     kernel: Kernel,
+    pruned: bool,
 }
 
 impl<'b> Scorer<'b> {
-    /// A scorer with the best kernel that this machine runs.
+    /// A scorer with the best kernel that this machine runs, pruned where that is faster.
     pub fn new(bank: &'b Bank<'b>) -> Self {
-        Self::with_kernel(bank, Kernel::best())
+        let kernel = Kernel::best();
+        Self::with_kernel(bank, kernel).pruned(kernel.gains_by_pruning())
     }
 
-    /// A scorer with a kernel of the caller's choice; the scores are the same with each.
+    /// A scorer with a kernel of the caller's choice that looks at every row; the scores are the same
+    /// with each.
     pub fn with_kernel(bank: &'b Bank<'b>, kernel: Kernel) -> Self {
-        Self { bank, kernel }
+        Self {
+            bank,
+            kernel,
+            pruned: false,
+        }
+    }
+
+    /// Whether searches of the whole bank stop at a row as soon as it can't be the nearest. The scores
+    /// are the same; the time then depends on the frame, and is that of brute force or more where
+    /// neighbouring patches have nothing in common.
+    pub fn pruned(mut self, pruned: bool) -> Self {
+        self.pruned = pruned;
+        self
     }
 
     /// The bank that is scored against.
@@ -74,8 +90,25 @@ impl<'b> Scorer<'b> {
         Some(out[0])
     }
 
+    /// Nearest rows of many patches, `[n, dimension]`, by the pruned search; writes as many as `out` has
+    /// room for. Says what the search cost.
+    pub fn nearest_of_all_pruned(&self, patches: &[i8], out: &mut [Nearest]) -> SearchStats {
+        let mut stats = SearchStats::default();
+        let mut guess = 0;
+        let patches = patches.chunks_exact(self.bank.dimension().max(1));
+        for (patch, out) in patches.zip(out) {
+            *out = pruned::nearest(self.bank, patch, guess, &mut stats);
+            guess = out.row;
+        }
+        stats
+    }
+
     /// Nearest rows of many patches, `[n, dimension]`; writes as many as `out` has room for.
     pub fn nearest_of_all(&self, patches: &[i8], out: &mut [Nearest]) {
+        if self.pruned {
+            self.nearest_of_all_pruned(patches, out);
+            return;
+        }
         out.fill(Nearest::NONE);
         let all = 0..self.bank.row_count();
         self.kernel.nearest(self.bank, all, patches, out);

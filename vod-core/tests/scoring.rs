@@ -49,6 +49,9 @@ fn check_search(dimension: usize, rows: Vec<i8>, queries: &[i8]) {
             "{} of dimension {dimension}",
             kernel.name()
         );
+        let stats = scorer.nearest_of_all_pruned(queries, &mut found);
+        assert_eq!(found, expected, "pruned, of dimension {dimension}");
+        assert!(stats.macs <= stats.brute_force_macs);
         for (query, expected) in queries.chunks_exact(dimension).zip(&expected) {
             assert_eq!(scorer.nearest(query), Some(*expected), "{}", kernel.name());
         }
@@ -208,6 +211,12 @@ proptest! {
             prop_assert_eq!(i64::from(frame.score), (sum + count as i64 / 2).div_euclid(count as i64));
             prop_assert_eq!(frame.map_max, *expected.iter().max().unwrap());
 
+            let pruned = scorer.clone().pruned(true);
+            let mut pruned_map = vec![0; grid.len()];
+            let again = pruned.score_frame(grid, &features, &mut pruned_map, &mut scratch);
+            prop_assert_eq!(again.unwrap(), frame);
+            prop_assert_eq!(&pruned_map, &map);
+
             let mut streamed = Vec::new();
             let mut stream = scorer.stream(grid, &mut scratch).unwrap();
             let mut out = vec![0; width];
@@ -244,6 +253,28 @@ fn smooth_by_hand(raw: &[i32], height: usize, width: usize, taps: &[u16; 6]) -> 
         }
     }
     out
+}
+
+/// Real features: one frame of the golden vectors against the golden bank.
+#[test]
+fn pruning_real_features_saves_most_products() {
+    let bytes = include_bytes!("../../tests/fixtures/golden/bank-v1.vod");
+    let bank = Bank::from_bytes(bytes).unwrap();
+    let features = include_bytes!("../../tests/fixtures/golden/good-002.i8").map(|v| v as i8);
+    let none = Nearest {
+        row: 0,
+        distance2: 0,
+    };
+    let mut brute = vec![none; features.len() / bank.dimension()];
+    let mut pruned = brute.clone();
+    let scorer = Scorer::new(&bank);
+    scorer.nearest_of_all(&features, &mut brute);
+    let stats = scorer.nearest_of_all_pruned(&features, &mut pruned);
+    assert_eq!(brute, pruned);
+    let all = (features.len() * bank.row_count()) as u64;
+    assert_eq!(stats.brute_force_macs, all);
+    assert!(stats.macs * 3 < all, "{stats:?}");
+    println!("{stats:?}");
 }
 
 #[test]

@@ -10,6 +10,9 @@ mod tile;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod x86_64;
 
+#[cfg(vod_dsp)]
+pub(crate) use arm::dsp::squared_distance;
+
 use core::ops::Range;
 
 use crate::bank::Bank;
@@ -70,6 +73,17 @@ impl Kernel {
     /// The fastest kernel that this machine runs.
     pub fn best() -> Self {
         Self::available().last().unwrap_or(Self::SCALAR)
+    }
+
+    /// Whether stopping early beats its own brute force.
+    pub(crate) const fn gains_by_pruning(self) -> bool {
+        match self.0 {
+            Isa::Scalar => cfg!(not(feature = "std")),
+            #[cfg(vod_dsp)]
+            Isa::Dsp(_) => true,
+            #[allow(unreachable_patterns)] // not every target has another
+            _ => false,
+        }
     }
 
     /// Name of its instructions.

@@ -182,3 +182,45 @@ fn smlad(a: u32, b: u32, mut sum: i32) -> i32 {
     }
     sum
 }
+
+/// Squared distance of two vectors of one length.
+#[inline(always)]
+pub(crate) fn squared_distance(query: &[i8], row: &[i8]) -> u32 {
+    let (query, query_tail) = query.as_chunks::<4>();
+    let (row, row_tail) = row.as_chunks::<4>();
+    let mut sum = 0;
+    for (query, row) in query.iter().zip(row) {
+        let (low, high) = magnitudes(word(query), word(row));
+        sum = smlad(low, low, sum);
+        sum = smlad(high, high, sum);
+    }
+    let tail: u32 = query_tail
+        .iter()
+        .zip(row_tail)
+        .map(|(&q, &b)| u32::from(q.abs_diff(b)).pow(2))
+        .sum();
+    sum as u32 + tail
+}
+
+/// Four differences without their signs, as the halves of two words.
+#[inline(always)]
+fn magnitudes(a: u32, b: u32) -> (u32, u32) {
+    let (even, odd);
+    // SAFETY: registers only; the target has the DSP extension. SSUB8 sets the GE flags, which SEL
+    // reads, so that flags are not promised to be kept.
+    unsafe {
+        asm!(
+            "ssub8 {odd}, {b}, {a}",
+            "ssub8 {even}, {a}, {b}",
+            "sel {odd}, {even}, {odd}",
+            "uxtb16 {even}, {odd}",
+            "uxtb16 {odd}, {odd}, ror #8",
+            a = in(reg) a,
+            b = in(reg) b,
+            even = out(reg) even,
+            odd = out(reg) odd,
+            options(pure, nomem, nostack),
+        );
+    }
+    (even, odd)
+}
