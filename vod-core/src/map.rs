@@ -9,32 +9,47 @@ use crate::grid::Grid;
 /// Most regions that are reported of one frame, those with the highest peaks.
 pub const MAX_REGIONS: usize = 16;
 
-/// `sum taps * neighbours / 256`, rounded; `at(i)` for `i` outside `0..len` is its nearest edge.
-fn smooth_at(at: impl Fn(usize) -> i32, len: usize, centre: usize, taps: &[u16; MAX_TAPS]) -> i32 {
-    let last = len.saturating_sub(1);
-    let mut sum = 0i64;
-    for (offset, &tap) in taps.iter().enumerate() {
-        if tap == 0 {
-            continue;
-        }
-        let tap = i64::from(tap);
-        if offset == 0 {
-            sum += tap * i64::from(at(centre));
-        } else {
-            sum += tap * i64::from(at(centre.saturating_sub(offset)));
-            sum += tap * i64::from(at((centre + offset).min(last)));
-        }
-    }
+/// `(sum + 128) / 256`, rounded down.
+fn rounded(sum: i64) -> i32 {
     let half = i64::from(KERNEL_SUM / 2);
     // The taps add up to KERNEL_SUM, so the mean lies between two i32.
     ((sum + half) >> KERNEL_SUM.trailing_zeros()) as i32
 }
 
+/// `sum taps * neighbours` along a row; beyond its ends the nearest patch counts.
+fn weigh(scores: &[i32], x: usize, centre: u16, sides: &[u16]) -> i64 {
+    let at = |x: usize| scores.get(x).copied().map_or(0, i64::from);
+    let mut sum = i64::from(centre) * at(x);
+    let reach = sides.len();
+    let window = x
+        .checked_sub(reach)
+        .and_then(|start| scores.get(start..)?.get(..2 * reach + 1));
+    if let Some((left, right)) = window.and_then(|window| window.split_at_checked(reach)) {
+        let pairs = left.iter().rev().zip(right.iter().skip(1));
+        for (&tap, (&left, &right)) in sides.iter().zip(pairs) {
+            sum += i64::from(tap) * (i64::from(left) + i64::from(right));
+        }
+    } else {
+        let last = scores.len().saturating_sub(1);
+        for (&tap, offset) in sides.iter().zip(1..) {
+            let pair = at(x.saturating_sub(offset)) + at((x + offset).min(last));
+            sum += i64::from(tap) * pair;
+        }
+    }
+    sum
+}
+
+/// Tap of the centre, and those of either side up to the last that is not 0.
+fn split_taps(taps: &[u16; MAX_TAPS]) -> (u16, &[u16]) {
+    let [centre, sides @ ..] = taps;
+    (*centre, sides.get(..reach(taps)).unwrap_or_default())
+}
+
 /// Smooths one row of patch scores along the row into `out` (same length).
 pub(crate) fn smooth_row(scores: &[i32], taps: &[u16; MAX_TAPS], out: &mut [i32]) {
+    let (centre, sides) = split_taps(taps);
     for (x, slot) in out.iter_mut().enumerate() {
-        let at = |i: usize| scores.get(i).copied().unwrap_or_default();
-        *slot = smooth_at(at, scores.len(), x, taps);
+        *slot = rounded(weigh(scores, x, centre, sides));
     }
 }
 
@@ -46,9 +61,19 @@ pub(crate) fn smooth_column<'r>(
     taps: &[u16; MAX_TAPS],
     out: &mut [i32],
 ) {
-    for (x, slot) in out.iter_mut().enumerate() {
-        let at = |i: usize| row(i).get(x).copied().unwrap_or_default();
-        *slot = smooth_at(at, height, y, taps);
+    let (centre, sides) = split_taps(taps);
+    let last = height.saturating_sub(1);
+    let mut pairs: [(&[i32], &[i32]); MAX_TAPS - 1] = Default::default();
+    for (pair, (_, offset)) in pairs.iter_mut().zip(sides.iter().zip(1..)) {
+        *pair = (row(y.saturating_sub(offset)), row((y + offset).min(last)));
+    }
+    for (x, (slot, &score)) in out.iter_mut().zip(row(y)).enumerate() {
+        let mut sum = i64::from(centre) * i64::from(score);
+        for (&tap, (above, below)) in sides.iter().zip(&pairs) {
+            let at = |row: &[i32]| row.get(x).copied().map_or(0, i64::from);
+            sum += i64::from(tap) * (at(above) + at(below));
+        }
+        *slot = rounded(sum);
     }
 }
 
@@ -169,15 +194,22 @@ pub fn regions(
     let mut regions: Vec<Region, MAX_REGIONS> = Vec::new();
     for first in 0..map.len() {
         if let Some(region) = grow(map, grid, threshold, labels, first) {
-            let place = regions.iter().position(|r| r.peak < region.peak);
             if regions.is_full() {
-                if place.is_none() {
+                if regions.last().is_some_and(|r| r.peak >= region.peak) {
                     continue;
                 }
                 regions.pop();
             }
-            // There is room now, and the place is within the list.
-            let _ = regions.insert(place.unwrap_or(regions.len()), region);
+            // There is room now.
+            let _ = regions.push(region);
+            for place in (1..regions.len()).rev() {
+                match regions.get_mut(place - 1..=place) {
+                    Some([before, after]) if before.peak < after.peak => {
+                        core::mem::swap(before, after);
+                    }
+                    _ => break,
+                }
+            }
         }
     }
     Ok(regions)
@@ -196,7 +228,8 @@ fn grow(
     labels: &mut [u32],
     first: usize,
 ) -> Option<Region> {
-    let (height, width) = (grid.height(), grid.width());
+    // A grid is at least one wide; `max` tells the compiler.
+    let (height, width) = (grid.height(), grid.width().max(1));
     let unseen = |labels: &[u32], index: usize| {
         labels.get(index) == Some(&UNSEEN) && map.get(index).is_some_and(|&v| v >= threshold)
     };

@@ -5,8 +5,11 @@ use crate::bank::{Bank, ScoreStage};
 use crate::error::FrameError;
 use crate::grid::Grid;
 use crate::map::{Top, reach, smooth_column, smooth_row};
+use crate::pruned::{self, SearchStats};
 use crate::residual::{Nearest, residual};
 use crate::value_order::{Decomposition, decompose, weighted_values};
+#[cfg(feature = "std")]
+use crate::{bank::ValueKind, value_order::WeightSums};
 
 /// Fraction bits of the residual's length that `distance_weight` multiplies.
 pub const LENGTH_BITS: u32 = 8;
@@ -43,17 +46,32 @@ impl FrameScore {
 pub struct Scorer<'b> {
     bank: &'b Bank<'b>,
     kernel: Kernel,
+    pruned: bool,
 }
 
 impl<'b> Scorer<'b> {
-    /// A scorer with the best kernel that this machine runs.
+    /// A scorer with the best kernel that this machine runs, pruned where that is faster.
     pub fn new(bank: &'b Bank<'b>) -> Self {
-        Self::with_kernel(bank, Kernel::best())
+        let kernel = Kernel::best();
+        Self::with_kernel(bank, kernel).pruned(kernel.gains_by_pruning())
     }
 
-    /// A scorer with a kernel of the caller's choice; the scores are the same with each.
+    /// A scorer with a kernel of the caller's choice that looks at every row; the scores are the same
+    /// with each.
     pub fn with_kernel(bank: &'b Bank<'b>, kernel: Kernel) -> Self {
-        Self { bank, kernel }
+        Self {
+            bank,
+            kernel,
+            pruned: false,
+        }
+    }
+
+    /// Whether searches of the whole bank stop at a row as soon as it can't be the nearest. The scores
+    /// are the same; the time then depends on the frame, and is that of brute force or more where
+    /// neighbouring patches have nothing in common.
+    pub fn pruned(mut self, pruned: bool) -> Self {
+        self.pruned = pruned;
+        self
     }
 
     /// The bank that is scored against.
@@ -72,28 +90,43 @@ impl<'b> Scorer<'b> {
         Some(out[0])
     }
 
+    /// Nearest rows of many patches, `[n, dimension]`, by the pruned search; writes as many as `out` has
+    /// room for. Says what the search cost.
+    pub fn nearest_of_all_pruned(&self, patches: &[i8], out: &mut [Nearest]) -> SearchStats {
+        let mut stats = SearchStats::default();
+        let mut guess = 0;
+        let patches = patches.chunks_exact(self.bank.dimension().max(1));
+        for (patch, out) in patches.zip(out) {
+            *out = pruned::nearest(self.bank, patch, guess, &mut stats);
+            guess = out.row;
+        }
+        stats
+    }
+
     /// Nearest rows of many patches, `[n, dimension]`; writes as many as `out` has room for.
     pub fn nearest_of_all(&self, patches: &[i8], out: &mut [Nearest]) {
-        let block = QUERY_BLOCK * self.bank.dimension();
-        for (patches, out) in patches.chunks(block).zip(out.chunks_mut(QUERY_BLOCK)) {
-            out.fill(Nearest::NONE);
-            let all = 0..self.bank.row_count();
-            self.kernel.nearest(self.bank, all, patches, out);
+        if self.pruned {
+            self.nearest_of_all_pruned(patches, out);
+            return;
         }
+        out.fill(Nearest::NONE);
+        let all = 0..self.bank.row_count();
+        self.kernel.nearest(self.bank, all, patches, out);
     }
 
     /// Scores one patch against the whole bank. `None` where `patch` is not `[dimension]`.
     pub fn score_patch(&self, patch: &[i8]) -> Option<PatchScore> {
-        self.nearest(patch)
-            .map(|nearest| self.score_residual(patch, nearest))
+        let nearest = self.nearest(patch)?;
+        let residual = residual(patch, self.bank.row(nearest.row as usize));
+        let kind = self.bank.parts().values;
+        let weighted = weighted_values(residual, kind, self.bank.weights());
+        Some(self.patch_score(weighted, nearest))
     }
 
-    /// Scores a patch whose nearest row is known.
-    fn score_residual(&self, patch: &[i8], nearest: Nearest) -> PatchScore {
+    /// The score of a patch from the weighted sum over its residual's values.
+    fn patch_score(&self, weighted: i64, nearest: Nearest) -> PatchScore {
         let parts = self.bank.parts();
-        let row = self.bank.row(nearest.row as usize);
-        let weighted = weighted_values(residual(patch, row), parts.values, self.bank.weights());
-        let length = (u64::from(nearest.distance2) << (2 * LENGTH_BITS)).isqrt() as i64;
+        let length = length(nearest.distance2);
         let sum = weighted.saturating_add(i64::from(parts.distance_weight).saturating_mul(length));
         let half = (1i64 << parts.shift) >> 1;
         let score = sum.saturating_add(half) >> parts.shift;
@@ -118,26 +151,21 @@ impl<'b> Scorer<'b> {
         Some(decompose(residual(patch, row), kind, values, order))
     }
 
-    /// Scores row `y` of a grid: `features` is `[width, dimension]`, `out` is `[width]`.
-    fn score_row(&self, y: usize, features: &[i8], out: &mut [i32]) {
-        let dimension = self.bank.dimension();
-        if self.bank.is_aligned() {
-            let patches = features.chunks_exact(dimension);
-            for (x, (patch, slot)) in patches.zip(out).enumerate() {
-                let nearest = self.nearest_near(y, x, patch);
-                *slot = self.score_residual(patch, nearest).score;
-            }
-            return;
-        }
-        let blocks = features.chunks(QUERY_BLOCK * dimension);
-        for (queries, out) in blocks.zip(out.chunks_mut(QUERY_BLOCK)) {
-            let mut nearest = [Nearest::NONE; QUERY_BLOCK];
-            let all = 0..self.bank.row_count();
-            self.kernel.nearest(self.bank, all, queries, &mut nearest);
-            let patches = queries.chunks_exact(dimension).zip(nearest);
-            for ((patch, nearest), slot) in patches.zip(out) {
-                *slot = self.score_residual(patch, nearest).score;
-            }
+    /// Scores row `y` of a grid into `out`, `[width]`. `features` starts with the row,
+    /// `[width, dimension]`; what follows are the rows below, as far as they are known.
+    fn score_row(&self, y: usize, features: &[i8], out: &mut [i32], ahead: &mut Ahead) {
+        let mut rest = features;
+        for (x, slot) in out.iter_mut().enumerate() {
+            let Some((patch, after)) = rest.split_at_checked(self.bank.dimension()) else {
+                return;
+            };
+            let nearest = if self.bank.is_aligned() {
+                self.nearest_near(y, x, patch)
+            } else {
+                ahead.next(|found| self.nearest_of_all(rest, found))
+            };
+            *slot = ahead.score(self, patch, nearest).score;
+            rest = after;
         }
     }
 
@@ -229,9 +257,10 @@ impl<'b> Scorer<'b> {
         scratch: &mut [i32],
     ) -> Result<FrameScore, FrameError> {
         let row_len = grid.width() * self.bank.dimension();
-        if features.len() != row_len * grid.height() {
+        let expected = row_len.saturating_mul(grid.height());
+        if features.len() != expected {
             return Err(FrameError::FeatureLength {
-                expected: row_len * grid.height(),
+                expected,
                 found: features.len(),
             });
         }
@@ -242,15 +271,84 @@ impl<'b> Scorer<'b> {
             });
         }
         let mut stream = self.stream(grid, scratch)?;
-        let mut map_rows = map.chunks_exact_mut(grid.width());
-        for row in features.chunks_exact(row_len) {
-            stream.push_row(row)?;
+        let mut map_rows = map.chunks_exact_mut(grid.width().max(1));
+        let mut ahead = Ahead::new();
+        for y in 0..grid.height() {
+            stream.push_known(features.get(y * row_len..).unwrap_or_default(), &mut ahead)?;
             while stream.ready() {
                 let Some(out) = map_rows.next() else { break };
                 stream.pop_row(out);
             }
         }
         stream.finish()
+    }
+}
+
+/// `sqrt(distance2)` in 1/256, rounded down.
+#[cfg(not(feature = "std"))]
+fn length(distance2: u32) -> i64 {
+    (u64::from(distance2) << (2 * LENGTH_BITS)).isqrt() as i64
+}
+
+/// `sqrt(distance2)` in 1/256, rounded down. An IEEE square root of a number below 2^52 rounds down to
+/// the integer one, and takes a tenth of its time.
+#[cfg(feature = "std")]
+fn length(distance2: u32) -> i64 {
+    ((u64::from(distance2) << (2 * LENGTH_BITS)) as f64).sqrt() as i64
+}
+
+/// What is found once for many patches: the nearest rows of the patches to come, so that a kernel gets
+/// whole blocks of patches where the rows of a grid are shorter or longer than a block, and sums of
+/// the weights where memory is plenty.
+struct Ahead {
+    nearest: [Nearest; QUERY_BLOCK],
+    taken: usize,
+    #[cfg(feature = "std")]
+    sums: WeightSums,
+}
+
+impl Ahead {
+    fn new() -> Self {
+        Self {
+            nearest: [Nearest::NONE; QUERY_BLOCK],
+            taken: QUERY_BLOCK,
+            #[cfg(feature = "std")]
+            sums: WeightSums::new(),
+        }
+    }
+
+    /// Scores a patch whose nearest row is known.
+    fn score(&mut self, scorer: &Scorer, patch: &[i8], nearest: Nearest) -> PatchScore {
+        let bank = scorer.bank;
+        let row = bank.row(nearest.row as usize);
+        let residual = residual(patch, row);
+        let kind = bank.parts().values;
+        #[cfg(feature = "std")]
+        let weighted = {
+            self.sums.fill(bank.weights());
+            let fast = match kind {
+                ValueKind::Magnitude => {
+                    let sums = self.sums.as_slice();
+                    scorer.kernel.weighted_magnitudes(patch, row, sums)
+                }
+                ValueKind::Signed => None,
+            };
+            fast.unwrap_or_else(|| self.sums.weighted_values(residual, kind))
+        };
+        #[cfg(not(feature = "std"))]
+        let weighted = weighted_values(residual, kind, bank.weights());
+        scorer.patch_score(weighted, nearest)
+    }
+
+    /// The next patch's; `search` fills a block from that patch on.
+    fn next(&mut self, search: impl FnOnce(&mut [Nearest])) -> Nearest {
+        if self.taken >= QUERY_BLOCK {
+            search(&mut self.nearest);
+            self.taken = 0;
+        }
+        let nearest = self.nearest.get(self.taken).copied();
+        self.taken += 1;
+        nearest.unwrap_or(Nearest::NONE)
     }
 }
 
@@ -294,11 +392,17 @@ impl Stream<'_, '_> {
                 found: features.len(),
             });
         }
+        self.push_known(features, &mut Ahead::new())
+    }
+
+    /// Scores the row that `features` starts with, as [`Scorer::score_row`] does.
+    fn push_known(&mut self, features: &[i8], ahead: &mut Ahead) -> Result<(), FrameError> {
         if self.pushed == self.grid.height() || self.ready() {
             return Err(FrameError::RowCount);
         }
         let parts = self.scorer.bank.parts();
-        self.scorer.score_row(self.pushed, features, self.raw);
+        self.scorer
+            .score_row(self.pushed, features, self.raw, ahead);
         if parts.stage == ScoreStage::Raw {
             self.raw.iter().for_each(|&score| self.top.offer(score));
         }
@@ -359,4 +463,24 @@ impl Stream<'_, '_> {
 fn ring_start(y: usize, reach: usize, width: usize) -> core::ops::Range<usize> {
     let start = (y % (2 * reach + 1)) * width;
     start..start + width
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_integer_square_roots() {
+        let near_squares = (0..=u32::from(u16::MAX)).flat_map(|root| {
+            let square = root * root;
+            [square.saturating_sub(1), square, square + 1]
+        });
+        for distance2 in near_squares
+            .chain((0..u32::MAX).step_by(65_521))
+            .chain([u32::MAX])
+        {
+            let exact = (u64::from(distance2) << (2 * LENGTH_BITS)).isqrt();
+            assert_eq!(length(distance2), exact as i64, "{distance2}");
+        }
+    }
 }

@@ -49,6 +49,9 @@ fn check_search(dimension: usize, rows: Vec<i8>, queries: &[i8]) {
             "{} of dimension {dimension}",
             kernel.name()
         );
+        let stats = scorer.nearest_of_all_pruned(queries, &mut found);
+        assert_eq!(found, expected, "pruned, of dimension {dimension}");
+        assert!(stats.macs <= stats.brute_force_macs);
         for (query, expected) in queries.chunks_exact(dimension).zip(&expected) {
             assert_eq!(scorer.nearest(query), Some(*expected), "{}", kernel.name());
         }
@@ -70,16 +73,49 @@ fn searches_agree_on_extremes() {
     }
 }
 
+/// The kernels that this machine should have are among those that are tested here.
+#[test]
+fn the_machines_kernels_are_available() {
+    let names: Vec<_> = Kernel::available().map(Kernel::name).collect();
+    assert_eq!(names[0], "scalar");
+    assert_eq!(Kernel::best().name(), *names.last().unwrap());
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    {
+        use std::arch::is_x86_feature_detected;
+        assert_eq!(names.contains(&"avx2"), is_x86_feature_detected!("avx2"));
+        assert_eq!(
+            names.contains(&"avx512vnni"),
+            is_x86_feature_detected!("avx512vnni")
+        );
+    }
+    #[cfg(all(target_arch = "aarch64", feature = "std"))]
+    {
+        assert!(names.contains(&"neon"));
+        assert_eq!(
+            names.contains(&"dotprod"),
+            std::arch::is_aarch64_feature_detected!("dotprod")
+        );
+    }
+    println!("{names:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn searches_agree(dimension in 1usize..200, row_count in 1usize..40, queries in 1usize..20, seed: u64, narrow: bool) {
+    fn searches_agree(dimension in 1usize..200, row_count in 1usize..70, queries in 1usize..20, seed: u64, narrow: bool) {
         // Narrow values make ties likely.
         let values = |seed, len| -> Vec<i8> {
             noise(seed, len).into_iter().map(|v| if narrow { v % 2 } else { v }).collect()
         };
         check_search(dimension, values(seed, dimension * row_count), &values(!seed, dimension * queries));
+    }
+
+    /// More queries than a kernel takes in one pass.
+    #[test]
+    fn searches_of_many_agree(dimension in 1usize..24, row_count in 1usize..70, queries in 100usize..300, seed: u64) {
+        let narrow = |seed, len| noise(seed, len).into_iter().map(|v| v % 4).collect::<Vec<i8>>();
+        check_search(dimension, narrow(seed, dimension * row_count), &narrow(!seed, dimension * queries));
     }
 
     #[test]
@@ -97,6 +133,36 @@ proptest! {
         prop_assert_eq!(weighted_values(residual(&query, &row), kind, weights), sorted);
     }
 
+    /// A frame's patch scores are those of single patches, which go by the histogram alone.
+    #[test]
+    fn patch_scores_agree(dimension in 1usize..330, seed: u64, spread in 1i8..=127, signed: bool, extreme: bool) {
+        let values = |seed, len| -> Vec<i8> {
+            noise(seed, len).into_iter().map(|v| if extreme { v | 127 } else { v / spread }).collect()
+        };
+        let mut test = TestBank::new(dimension, values(seed, dimension * 3));
+        test.values = if signed { ValueKind::Signed } else { ValueKind::Magnitude };
+        test.taps = [256, 0, 0, 0, 0, 0];
+        let bytes = test.bytes();
+        let bank = Bank::from_bytes(&bytes).unwrap();
+        let grid = Grid::new(3, 2).unwrap();
+        let features = values(!seed, grid.len() * dimension);
+        for kernel in Kernel::available() {
+            let scorer = Scorer::with_kernel(&bank, kernel);
+            let mut map = vec![0; grid.len()];
+            let mut scratch = vec![0; scorer.scratch_len_for(grid)];
+            scorer.score_frame(grid, &features, &mut map, &mut scratch).unwrap();
+            for (patch, &score) in features.chunks_exact(dimension).zip(&map) {
+                prop_assert_eq!(scorer.score_patch(patch).unwrap().score, score, "{}", kernel.name());
+                let nearest = scorer.nearest(patch).unwrap();
+                let (mut values, mut order) = (vec![0; dimension], vec![0; dimension]);
+                let values = scorer.decompose(patch, &mut values, &mut order).unwrap().values;
+                let sum: i64 = values.iter().zip(bank.weights()).map(|(&v, w)| i64::from(v) * i64::from(w)).sum();
+                let length = (u64::from(nearest.distance2) << 16).isqrt() as i64;
+                prop_assert_eq!(i64::from(score), (sum + 900 * length + 16) >> 5);
+            }
+        }
+    }
+
     #[test]
     fn values_and_order_are_the_residual(
         pairs in prop::collection::vec((any::<i8>(), any::<i8>()), 1..200),
@@ -106,6 +172,8 @@ proptest! {
         let (mut values, mut order) = (vec![0; pairs.len()], vec![0; pairs.len()]);
         let parts = decompose(residual(&query, &row), ValueKind::Signed, &mut values, &mut order);
         prop_assert!(parts.values.is_sorted());
+        let ranked: Vec<(i16, u16)> = parts.values.iter().copied().zip(parts.order.iter().copied()).collect();
+        prop_assert!(ranked.is_sorted(), "equal values are ordered by channel");
         let mut rebuilt = vec![i16::MIN; pairs.len()];
         for (&value, &channel) in parts.values.iter().zip(parts.order) {
             rebuilt[usize::from(channel)] = value;
@@ -116,7 +184,7 @@ proptest! {
 
     /// A frame at once, a frame by rows, and the definition from single patches.
     #[test]
-    fn frames_agree(height in 1usize..9, width in 1usize..12, seed: u64, smoothed: bool, wide: bool) {
+    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, smoothed: bool, wide: bool) {
         let dimension = 7;
         let mut test = TestBank::new(dimension, noise(seed, dimension * 11));
         test.stage = if smoothed { ScoreStage::Smoothed } else { ScoreStage::Raw };
@@ -142,6 +210,12 @@ proptest! {
             let sum: i64 = ranked[..count].iter().map(|&v| i64::from(v)).sum();
             prop_assert_eq!(i64::from(frame.score), (sum + count as i64 / 2).div_euclid(count as i64));
             prop_assert_eq!(frame.map_max, *expected.iter().max().unwrap());
+
+            let pruned = scorer.clone().pruned(true);
+            let mut pruned_map = vec![0; grid.len()];
+            let again = pruned.score_frame(grid, &features, &mut pruned_map, &mut scratch);
+            prop_assert_eq!(again.unwrap(), frame);
+            prop_assert_eq!(&pruned_map, &map);
 
             let mut streamed = Vec::new();
             let mut stream = scorer.stream(grid, &mut scratch).unwrap();
@@ -179,6 +253,28 @@ fn smooth_by_hand(raw: &[i32], height: usize, width: usize, taps: &[u16; 6]) -> 
         }
     }
     out
+}
+
+/// Real features: one frame of the golden vectors against the golden bank.
+#[test]
+fn pruning_real_features_saves_most_products() {
+    let bytes = include_bytes!("../../tests/fixtures/golden/bank-v1.vod");
+    let bank = Bank::from_bytes(bytes).unwrap();
+    let features = include_bytes!("../../tests/fixtures/golden/good-002.i8").map(|v| v as i8);
+    let none = Nearest {
+        row: 0,
+        distance2: 0,
+    };
+    let mut brute = vec![none; features.len() / bank.dimension()];
+    let mut pruned = brute.clone();
+    let scorer = Scorer::new(&bank);
+    scorer.nearest_of_all(&features, &mut brute);
+    let stats = scorer.nearest_of_all_pruned(&features, &mut pruned);
+    assert_eq!(brute, pruned);
+    let all = (features.len() * bank.row_count()) as u64;
+    assert_eq!(stats.brute_force_macs, all);
+    assert!(stats.macs * 3 < all, "{stats:?}");
+    println!("{stats:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Search, distance2, keep, squared_norm};
 use crate::residual::Nearest;
 
 pub(crate) fn nearest(search: &Search, queries: &[i8], best: &mut [Nearest]) {
-    for (query, best) in queries.chunks_exact(search.dimension).zip(best) {
+    for (query, best) in queries.chunks_exact(search.dimension.max(1)).zip(best) {
         let query_norm = squared_norm(query);
         for (number, row_norm, row) in search.iter() {
             let dot: i32 = query
