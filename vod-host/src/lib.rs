@@ -33,6 +33,7 @@ pub mod bank_file;
 pub mod dataset;
 mod error;
 pub mod eval;
+pub mod export;
 pub mod features;
 pub mod fit;
 pub mod image;

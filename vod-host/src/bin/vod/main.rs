@@ -2,6 +2,7 @@
 
 mod demo;
 mod eval;
+mod export;
 mod fit;
 mod inspect;
 mod output;
@@ -31,6 +32,7 @@ enum Command {
     Score(score::Arguments),
     Inspect(inspect::Arguments),
     Eval(eval::Arguments),
+    Export(export::Arguments),
     Synthesise(synthesise::Arguments),
 }
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Score(arguments) => score::run(&arguments, quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments, quiet),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Synthesise(arguments) => synthesise::run(&arguments, quiet),
     };
     match result {
