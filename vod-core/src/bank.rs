@@ -2,9 +2,10 @@
 //!
 //! File format, byte for byte: `docs/bank-format.md`.
 
-use crc::{CRC_32_ISO_HDLC, Crc};
 use serde::{Deserialize, Serialize};
 
+use crate::container;
+pub use crate::container::{HEADER_LEN, TRAILER_LEN, checksum};
 use crate::error::BankError;
 use crate::grid::Grid;
 
@@ -12,10 +13,6 @@ use crate::grid::Grid;
 pub const MAGIC: [u8; 4] = *b"VODB";
 /// Format version that this library writes and reads.
 pub const VERSION: u16 = 1;
-/// Bytes before the body: magic, version, two reserved zero bytes, body length.
-pub const HEADER_LEN: usize = 12;
-/// Bytes after the body: the CRC-32.
-pub const TRAILER_LEN: usize = 4;
 /// Largest number of channels of a patch feature.
 pub const MAX_DIMENSION: usize = 4096;
 /// Largest number of bank rows.
@@ -26,13 +23,6 @@ pub const MAX_GRID_SIDE: usize = 4096;
 pub const MAX_TAPS: usize = 6;
 /// What the taps of a whole smoothing kernel add up to.
 pub const KERNEL_SUM: u32 = 256;
-
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-
-/// CRC-32 (ISO-HDLC, as in zip and PNG) of `bytes`.
-pub fn checksum(bytes: &[u8]) -> u32 {
-    CRC.checksum(bytes)
-}
 
 /// Which order statistics of the residual are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,38 +101,7 @@ impl<'a> Bank<'a> {
     /// # Errors
     /// [`BankError`] says which part of the format does not hold. Any bytes may be given.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, BankError> {
-        let least = HEADER_LEN + TRAILER_LEN;
-        let length = |expected| BankError::Length {
-            expected,
-            found: bytes.len(),
-        };
-        let (magic, rest) = bytes.split_first_chunk::<4>().ok_or(length(least))?;
-        if *magic != MAGIC {
-            return Err(BankError::Magic);
-        }
-        let (version, rest) = rest.split_first_chunk::<2>().ok_or(length(least))?;
-        let version = u16::from_le_bytes(*version);
-        if version != VERSION {
-            return Err(BankError::Version { found: version });
-        }
-        let (reserved, rest) = rest.split_first_chunk::<2>().ok_or(length(least))?;
-        let (body_len, rest) = rest.split_first_chunk::<4>().ok_or(length(least))?;
-        let body_len = u32::from_le_bytes(*body_len) as usize;
-        let expected = body_len.checked_add(least).ok_or(length(least))?;
-        if bytes.len() != expected {
-            return Err(length(expected));
-        }
-        let (body, trailer) = rest.split_at_checked(body_len).ok_or(length(expected))?;
-        let trailer = trailer.first_chunk::<4>().ok_or(length(expected))?;
-        let covered = bytes
-            .get(..bytes.len().saturating_sub(TRAILER_LEN))
-            .unwrap_or_default();
-        if checksum(covered) != u32::from_le_bytes(*trailer) {
-            return Err(BankError::Checksum);
-        }
-        if *reserved != [0, 0] {
-            return Err(BankError::Field { name: "reserved" });
-        }
+        let body = container::body(bytes, MAGIC, VERSION)?;
         let (parts, left) =
             postcard::take_from_bytes::<BankParts<'a>>(body).map_err(|_| BankError::Encoding)?;
         if !left.is_empty() {

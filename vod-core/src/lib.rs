@@ -4,6 +4,9 @@
 
 mod arch;
 pub mod bank;
+mod container;
+#[cfg(feature = "conv")]
+pub mod conv;
 mod error;
 mod grid;
 mod map;

@@ -35,6 +35,32 @@ pub struct HostSection {
     pub seed: u64,
     /// Share of the discriminant in the patch score; the rest is plain distance.
     pub blend: f64,
+    /// Network file (`docs/network-format.md`) where the backbone was calibrated on the references,
+    /// otherwise empty. Follows the encoding of everything else as it is.
+    #[serde(skip)]
+    pub network: Vec<u8>,
+}
+
+impl HostSection {
+    /// As it stands in a bank.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] where it can't be encoded.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = postcard::to_stdvec(self).map_err(|e| Error::Fit(e.to_string()))?;
+        bytes.extend(&self.network);
+        Ok(bytes)
+    }
+
+    /// Decodes what [`Self::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// What the decoder said.
+    pub fn from_bytes(bytes: &[u8]) -> std::result::Result<Self, postcard::Error> {
+        let (mut host, network) = postcard::take_from_bytes::<Self>(bytes)?;
+        host.network = network.to_vec();
+        Ok(host)
+    }
 }
 
 /// Thresholds in score units, and what they were made from.
@@ -119,7 +145,7 @@ impl BankFile {
             reason,
         };
         let host: HostSection =
-            postcard::from_bytes(bank.parts().host).map_err(|e| bad(e.to_string()))?;
+            HostSection::from_bytes(bank.parts().host).map_err(|e| bad(e.to_string()))?;
         let transform = &host.transform;
         let channels = transform.channel_scale.len();
         if transform.dimension != bank.dimension()
@@ -264,11 +290,16 @@ pub(crate) fn row_norms(rows: &[i8], dimension: usize) -> Vec<u8> {
 pub fn encode_parts(parts: &BankParts) -> Result<Vec<u8>> {
     Bank::from_parts(parts.clone()).map_err(|e| Error::Fit(e.to_string()))?;
     let body = postcard::to_stdvec(parts).map_err(|e| Error::Fit(e.to_string()))?;
+    wrap(MAGIC, VERSION, &body)
+}
+
+/// A file around its body: magic, version, length, body, CRC-32.
+pub(crate) fn wrap(magic: [u8; 4], version: u16, body: &[u8]) -> Result<Vec<u8>> {
     let length = u32::try_from(body.len())
-        .map_err(|_| Error::Fit(format!("bank of {} bytes is too large", body.len())))?;
+        .map_err(|_| Error::Fit(format!("file of {} bytes is too large", body.len())))?;
     let mut bytes = Vec::with_capacity(HEADER_LEN + body.len() + TRAILER_LEN);
-    bytes.extend(MAGIC);
-    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(magic);
+    bytes.extend(version.to_le_bytes());
     bytes.extend([0, 0]);
     bytes.extend(length.to_le_bytes());
     bytes.extend(body);

@@ -1,8 +1,10 @@
-//! Banks as firmware takes them: without the host section, as raw bytes, Rust or C source.
+//! Banks and networks as firmware takes them: without the host section, as raw bytes, Rust or C
+//! source.
 
 use std::fmt::Write;
 
 use vod_core::bank::BankParts;
+use vod_core::conv::Network;
 
 use crate::bank_file::{BankFile, encode_parts};
 use crate::error::{Error, Result};
@@ -67,6 +69,34 @@ impl Artefact {
             ),
         ];
         Ok(Self { bytes, description })
+    }
+
+    /// The int8 network that a bank carries.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the bank's backbone is no network of its own.
+    pub fn network(file: &BankFile) -> Result<Self> {
+        let host = file.host();
+        let network = Network::from_bytes(&host.network).map_err(|_| {
+            Error::Data(format!(
+                "the bank carries no network: it was fitted with backbone `{}`, which no microcontroller runs",
+                host.backbone_id
+            ))
+        })?;
+        let description = vec![
+            format!(
+                "Network of VOD, format version {}: {} layers, {} channels at stride {}.",
+                vod_core::conv::VERSION,
+                network.layers().len(),
+                network.dimension(),
+                network.stride()
+            ),
+            format!("Calibrated backbone `{}`.", plain(&host.backbone_id)),
+        ];
+        Ok(Self {
+            bytes: host.network.clone(),
+            description,
+        })
     }
 
     /// The file's contents in `format`; `name` is the array's, in small letters.

@@ -1,13 +1,14 @@
 //! Patch features of an image: backbone outputs, pooled, on one grid, concatenated.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::RgbImage;
 use ndarray::{Array3, ArrayView3, Axis, Zip, s};
 use sha2::{Digest, Sha256};
 
-use crate::backbone::{Backbone, FeatureSpec, hex};
-use crate::bank_file::write_file;
+use crate::backbone::{self, Backbone, FeatureSpec, hex};
+use crate::bank_file::{BankFile, write_file};
 use crate::error::{Error, Result};
 use crate::preprocess::{Preprocess, SizeRule};
 
@@ -21,9 +22,16 @@ pub type FeatureGrid = Array3<f32>;
 
 /// Turns images into patch features, always in the same way.
 pub struct Extractor<'b> {
-    backbone: &'b dyn Backbone,
+    backbone: Held<'b>,
     preprocess: Preprocess,
     cache: Option<FeatureCache>,
+}
+
+/// A backbone of the caller's, or one that a fit or a bank brought.
+#[derive(Clone)]
+enum Held<'b> {
+    Borrowed(&'b dyn Backbone),
+    Own(Arc<dyn Backbone>),
 }
 
 impl<'b> Extractor<'b> {
@@ -32,7 +40,31 @@ impl<'b> Extractor<'b> {
     /// # Errors
     /// [`Error::Data`] where an exact size or a tile is no multiple of what the backbone takes.
     pub fn new(backbone: &'b dyn Backbone, preprocess: Preprocess) -> Result<Self> {
-        let multiple = backbone.manifest().input.multiple;
+        Self::holding(Held::Borrowed(backbone), preprocess)
+    }
+
+    /// An extractor for a bank, with the bank's own network where it carries one.
+    ///
+    /// # Errors
+    /// [`Error::BankBackbone`] for another backbone than the bank's, and those of [`Self::new`].
+    pub fn for_bank(file: &BankFile, backbone: &'b dyn Backbone) -> Result<Self> {
+        let held = match backbone::of_bank(file, backbone)? {
+            Some(own) => Held::Own(own),
+            None => Held::Borrowed(backbone),
+        };
+        Self::holding(held, file.host().preprocess.clone())
+    }
+
+    /// The same with another backbone.
+    pub(crate) fn with_backbone(&self, backbone: Arc<dyn Backbone>) -> Result<Self> {
+        let extractor = Self::holding(Held::Own(backbone), self.preprocess.clone())?;
+        let folder = self.cache.as_ref().map(|cache| cache.folder.as_path());
+        Ok(extractor.with_cache(folder))
+    }
+
+    fn holding(backbone: Held<'b>, preprocess: Preprocess) -> Result<Self> {
+        let manifest = backbone.get().manifest();
+        let multiple = manifest.input.multiple;
         let sides = match preprocess.size {
             SizeRule::ShortSide { side, step, .. } => [side, step],
             SizeRule::Exact { width, height } => [width, height],
@@ -45,7 +77,7 @@ impl<'b> Extractor<'b> {
         {
             return Err(Error::Data(format!(
                 "size {side} is no multiple of {multiple}, which backbone `{}` takes",
-                backbone.manifest().id
+                manifest.id
             )));
         }
         Ok(Self {
@@ -57,13 +89,17 @@ impl<'b> Extractor<'b> {
 
     /// Keeps features in `folder` and takes them from there again.
     pub fn with_cache(mut self, folder: Option<&Path>) -> Self {
+        let manifest = self.backbone().manifest();
+        let network = self.backbone().network();
+        let network = network.map(|bytes| hex(&Sha256::digest(bytes)));
         self.cache = folder.map(|folder| FeatureCache {
             folder: folder.to_path_buf(),
             key: format!(
-                "{} {:?} {:?}",
-                self.backbone.manifest().sha256,
-                self.backbone.manifest().features,
-                self.preprocess
+                "{} {:?} {:?} {}",
+                manifest.sha256,
+                manifest.features,
+                self.preprocess,
+                network.unwrap_or_default()
             ),
         });
         self
@@ -75,8 +111,8 @@ impl<'b> Extractor<'b> {
     }
 
     /// The backbone.
-    pub fn backbone(&self) -> &'b dyn Backbone {
-        self.backbone
+    pub fn backbone(&self) -> &dyn Backbone {
+        self.backbone.get()
     }
 
     /// Reads an image file; gives its features and its width and height in pixels.
@@ -115,9 +151,9 @@ impl<'b> Extractor<'b> {
 
     fn run(&self, input: &RgbImage) -> Result<FeatureGrid> {
         let planes = self.preprocess.planes(input);
-        let spec = &self.backbone.manifest().features;
+        let spec = &self.backbone().manifest().features;
         match self.preprocess.tile {
-            None => assemble(&self.backbone.run(planes.view())?, spec, planes.dim()),
+            None => assemble(&self.backbone().run(planes.view())?, spec, planes.dim()),
             Some(tile) => self.tiled(planes.view(), tile as usize, spec),
         }
     }
@@ -131,14 +167,14 @@ impl<'b> Extractor<'b> {
     ) -> Result<FeatureGrid> {
         let (_, height, width) = planes.dim();
         let stride = spec.stride as usize;
-        let multiple = self.backbone.manifest().input.multiple as usize;
+        let multiple = self.backbone().manifest().input.multiple as usize;
         let mut sum: Option<FeatureGrid> = None;
         let mut weight = ndarray::Array2::<f32>::zeros((height / stride, width / stride));
         for top in tile_starts(height, tile, multiple) {
             for left in tile_starts(width, tile, multiple) {
                 let (bottom, right) = ((top + tile).min(height), (left + tile).min(width));
                 let view = planes.slice(s![.., top..bottom, left..right]);
-                let part = assemble(&self.backbone.run(view)?, spec, view.dim())?;
+                let part = assemble(&self.backbone().run(view)?, spec, view.dim())?;
                 let (rows, columns, channels) = part.dim();
                 let sum = sum.get_or_insert_with(|| {
                     Array3::zeros((height / stride, width / stride, channels))
@@ -159,6 +195,15 @@ impl<'b> Extractor<'b> {
             .and(&weight)
             .for_each(|mut feature, w| feature /= *w);
         Ok(sum)
+    }
+}
+
+impl Held<'_> {
+    fn get(&self) -> &dyn Backbone {
+        match self {
+            Self::Borrowed(backbone) => *backbone,
+            Self::Own(backbone) => &**backbone,
+        }
     }
 }
 

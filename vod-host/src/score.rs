@@ -96,8 +96,7 @@ impl<'b> ImageScorer<'b> {
     /// # Errors
     /// [`Error::BankBackbone`] for another backbone.
     pub fn new(file: &'b BankFile, backbone: &'b dyn Backbone) -> Result<Self> {
-        file.check_backbone(backbone)?;
-        let extractor = Extractor::new(backbone, file.host().preprocess.clone())?;
+        let extractor = Extractor::for_bank(file, backbone)?;
         Ok(Self { file, extractor })
     }
 

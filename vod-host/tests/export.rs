@@ -101,3 +101,50 @@ fn wrong_names_and_existing_files_are_refused() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("checksum"));
 }
+
+#[test]
+fn the_network_of_an_int8_bank_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = folder.path().join("part.vod");
+    let references = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/solar-cells");
+    let output = Command::new(env!("CARGO_BIN_EXE_vod"))
+        .args(["fit", references.to_str().unwrap(), "--shots", "2"])
+        .args([
+            "--backbone",
+            "edge-int8",
+            "--size",
+            "96",
+            "--bank-bytes",
+            "8000",
+        ])
+        .args(["--out", bank.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let out = folder.path().join("network.bin");
+    let output = export(&bank, "bin", &out, &["--part", "network"]);
+    assert!(output.status.success(), "{output:?}");
+    let bytes = std::fs::read(&out).unwrap();
+    let network = vod_core::conv::Network::from_bytes(&bytes).unwrap();
+    assert_eq!((network.dimension(), network.stride()), (40, 8));
+    let header = folder.path().join("network.h");
+    let output = export(&bank, "c-header", &header, &["--part", "network"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(&header).unwrap();
+    assert_eq!(
+        numbers(&text, "vod_network[VOD_NETWORK_SIZE] = {", "};"),
+        bytes
+    );
+    // The bank is exported without it.
+    let out = folder.path().join("bank.bin");
+    assert!(export(&bank, "bin", &out, &[]).status.success());
+    assert!(std::fs::read(&out).unwrap().len() < 10_000);
+    let output = export(
+        &golden_bank(),
+        "bin",
+        &folder.path().join("x"),
+        &["--part", "network"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("carries no network"));
+}

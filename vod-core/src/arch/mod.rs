@@ -10,8 +10,12 @@ mod tile;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod x86_64;
 
+#[cfg(all(vod_dsp, feature = "conv"))]
+pub(crate) use arm::dsp;
 #[cfg(vod_dsp)]
 pub(crate) use arm::dsp::squared_distance;
+#[cfg(all(vod_helium, feature = "conv"))]
+pub(crate) use arm::helium::dots_of_four as helium_dots_of_four;
 
 use core::ops::Range;
 

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use super::hex;
 use crate::error::{Error, Result};
 use crate::preprocess::Colour;
 
@@ -29,6 +31,20 @@ pub struct Manifest {
     pub outputs: Vec<OutputSpec>,
     /// How a patch feature is put together.
     pub features: FeatureSpec,
+    /// What the network is computed in.
+    #[serde(default)]
+    pub arithmetic: Arithmetic,
+}
+
+/// What a network is computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// As the model file is, by an inference runtime.
+    #[default]
+    Float,
+    /// In int8 by `vod_core::conv`, calibrated on the references; features are pooled there.
+    Int8,
 }
 
 /// A model's input, `[1, 3, height, width]`.
@@ -98,6 +114,8 @@ pub enum Normalise {
     LayerVariance,
     /// Each patch feature is divided by its L2 norm.
     Unit,
+    /// Features are int8 numbers already.
+    Int8,
 }
 
 impl Manifest {
@@ -140,11 +158,34 @@ impl Manifest {
             !self.features.outputs.is_empty(),
             "features.outputs is empty",
         )?;
+        let int8 = self.arithmetic == Arithmetic::Int8;
+        need(
+            int8 == (self.features.normalise == Normalise::Int8)
+                && (!int8 || self.features.pool == 1),
+            "arithmetic `int8` goes with features.normalise `int8` and features.pool 1",
+        )?;
         for name in &self.features.outputs {
             self.output(name)
                 .ok_or_else(|| format!("features.outputs names `{name}`, which is no output"))?;
         }
         Ok(())
+    }
+
+    /// The model file's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::ModelHash`] for another file.
+    pub fn read_model(&self) -> Result<Vec<u8>> {
+        let bytes = std::fs::read(&self.file).map_err(Error::io(&self.file))?;
+        let found = hex(&Sha256::digest(&bytes));
+        if found.eq_ignore_ascii_case(&self.sha256) {
+            return Ok(bytes);
+        }
+        Err(Error::ModelHash {
+            path: self.file.clone(),
+            expected: self.sha256.clone(),
+            found,
+        })
     }
 
     /// The output of this name.

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use ndarray::{Array3, ArrayView3, Axis, Ix3, Ix4};
-use sha2::{Digest, Sha256};
 use tract_onnx::prelude::*;
 
 use super::{Backbone, Layout, Manifest, OutputSpec};
@@ -33,15 +32,7 @@ impl TractBackbone {
     /// graph or lacks an output of the manifest.
     pub fn open(manifest: &Manifest) -> Result<Self> {
         let path = &manifest.file;
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let found = hex(&Sha256::digest(&bytes));
-        if !found.eq_ignore_ascii_case(&manifest.sha256) {
-            return Err(Error::ModelHash {
-                path: path.clone(),
-                expected: manifest.sha256.clone(),
-                found,
-            });
-        }
+        let bytes = manifest.read_model()?;
         let model = |reason: String| Error::Model {
             path: path.clone(),
             reason,

@@ -177,10 +177,12 @@ enum Scorer {
     PatchCore(PatchCore),
 }
 
-struct Candidate {
+struct Candidate<'b> {
     shots: usize,
     seed: u64,
     scorer: Scorer,
+    /// With the network of the fit, where the backbone depends on the references.
+    extractor: Option<Extractor<'b>>,
     references: Vec<String>,
     fit_seconds: f64,
 }
@@ -225,13 +227,30 @@ pub fn evaluate(
         let results: Vec<(f64, (u32, u32), Vec<Scored>)> = chunk
             .par_iter()
             .map(|test| {
-                let start = Instant::now();
-                let (features, size) = extractor.load(&test.path)?;
-                let seconds = start.elapsed().as_secs_f64();
-                let scores = candidates
-                    .iter()
-                    .map(|candidate| score(candidate, extractor, test, &features))
-                    .collect::<Result<Vec<_>>>()?;
+                let mut seconds = 0.0;
+                let mut load = |extractor: &Extractor| {
+                    let start = Instant::now();
+                    let loaded = extractor.load(&test.path);
+                    seconds += start.elapsed().as_secs_f64();
+                    loaded
+                };
+                let mut size = (0, 0);
+                let mut scores = Vec::new();
+                let mut common = None;
+                for candidate in &candidates {
+                    let own = match &candidate.extractor {
+                        Some(own) => Some(load(own)?),
+                        None => None,
+                    };
+                    if own.is_none() && common.is_none() {
+                        common = Some(load(extractor)?);
+                    }
+                    let extractor = candidate.extractor.as_ref().unwrap_or(extractor);
+                    if let Some((features, pixels)) = own.as_ref().or(common.as_ref()) {
+                        size = *pixels;
+                        scores.push(score(candidate, extractor, test, features)?);
+                    }
+                }
                 progress.inc(1);
                 Ok((seconds, size, scores))
             })
@@ -262,15 +281,15 @@ pub fn evaluate(
     })
 }
 
-fn candidate(
+fn candidate<'b>(
     set: &Dataset,
     folder: &Path,
-    extractor: &Extractor,
+    extractor: &Extractor<'b>,
     options: &EvalOptions,
     shots: usize,
     seed: u64,
     progress: &ProgressBar,
-) -> Result<Candidate> {
+) -> Result<Candidate<'b>> {
     let start = Instant::now();
     let wanted = if options.fit.paired {
         PAIRED_TEMPLATES
@@ -301,6 +320,11 @@ fn candidate(
                 Scorer::Bank(bank)
             }
         }
+        Method::PatchCore if extractor.backbone().needs_calibration() => {
+            return Err(Error::Data(
+                "a backbone that is calibrated by the fit gives no features without one".into(),
+            ));
+        }
         Method::PatchCore => {
             let grids: Vec<FeatureGrid> = paths
                 .par_iter()
@@ -316,10 +340,18 @@ fn candidate(
             )?)
         }
     };
+    let own = match &scorer {
+        Scorer::Bank(file) | Scorer::Paired(file, _) => {
+            crate::backbone::of_bank(file, extractor.backbone())?
+        }
+        Scorer::PatchCore(_) => None,
+    };
+    let own = own.map(|own| extractor.with_backbone(own)).transpose()?;
     Ok(Candidate {
         shots,
         seed,
         scorer,
+        extractor: own,
         references: paths.iter().map(|p| file_name(p)).collect(),
         fit_seconds: start.elapsed().as_secs_f64(),
     })

@@ -17,7 +17,7 @@ const RANGE_SHARE: f64 = 0.9999;
 pub struct Transform {
     /// How patch features are normalised before anything else.
     pub normalise: Normalise,
-    /// Factor of each channel, `[C]` (ones for [`Normalise::Unit`]).
+    /// Factor of each channel, `[C]` (ones but for [`Normalise::LayerVariance`]).
     pub channel_scale: Vec<f32>,
     /// Whitening basis `B`, `[C, D]` row by row; empty for the identity.
     pub basis: Vec<f32>,
@@ -33,7 +33,7 @@ impl Transform {
     pub fn new(normalise: Normalise, features: ArrayView2<f32>, layers: &[usize]) -> Self {
         let channels = features.ncols();
         let channel_scale = match normalise {
-            Normalise::Unit => vec![1.0; channels],
+            Normalise::Unit | Normalise::Int8 => vec![1.0; channels],
             Normalise::LayerVariance => {
                 let mut scale = Vec::with_capacity(channels);
                 let mut start = 0;
@@ -77,6 +77,7 @@ impl Transform {
                     let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
                     row /= norm.max(1e-12);
                 }
+                Normalise::Int8 => {}
             }
         }
         if self.basis.is_empty() {
@@ -96,12 +97,14 @@ impl Transform {
             .collect()
     }
 
-    /// Sets the int8 scale from projected features `[n, D]` of the references.
+    /// Sets the int8 scale from projected features `[n, D]` of the references; features that are
+    /// int8 already keep theirs, so that a device has nothing to do.
     pub fn set_scale(&mut self, projected: ArrayView2<f32>) {
-        let mut sizes: Vec<f32> = projected.iter().map(|v| v.abs()).collect();
-        let index = ((sizes.len() - 1) as f64 * RANGE_SHARE) as usize;
-        let (_, limit, _) = sizes.select_nth_unstable_by(index, f32::total_cmp);
-        self.scale = 127.0 / limit.max(1e-12);
+        self.scale = if self.normalise == Normalise::Int8 && self.basis.is_empty() {
+            1.0
+        } else {
+            127.0 / range_limit(projected.iter().copied()).max(1e-12)
+        };
     }
 
     /// Whitens by the normal residuals `[n, C]` (of scaled features, without basis):
@@ -131,6 +134,16 @@ impl Transform {
         self.dimension = channels;
         Ok(())
     }
+}
+
+/// Size of value that all but a few of `values` stay below: what the int8 range has to hold.
+pub(crate) fn range_limit(values: impl Iterator<Item = f32>) -> f32 {
+    let mut sizes: Vec<f32> = values.map(f32::abs).collect();
+    let index = (sizes.len().saturating_sub(1) as f64 * RANGE_SHARE) as usize;
+    if sizes.is_empty() {
+        return 0.0;
+    }
+    *sizes.select_nth_unstable_by(index, f32::total_cmp).1
 }
 
 /// `mean(r r^T)` over rows, in f64; rows in a fixed order, so that the sum is the same everywhere.

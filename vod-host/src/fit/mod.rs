@@ -15,6 +15,7 @@ use vod_core::{
     Bank, FrameScore, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, residual,
 };
 
+pub(crate) use basis::range_limit;
 pub use basis::{Transform, flat};
 pub use calibrate::{student_t_quantile, threshold};
 pub use discriminant::{Moments, shrinkage_lda};
@@ -32,6 +33,8 @@ use crate::score::score_frame;
 /// References whose features are held for residuals, synthetic anomalies and calibration; later
 /// ones only give bank rows.
 const HELD_IMAGES: usize = 48;
+/// References that an int8 backbone is calibrated on.
+const CALIBRATION_IMAGES: usize = 16;
 /// Images that are read and taken through the backbone together.
 const CHUNK: usize = 16;
 /// Patches that layer variances and the int8 range are taken from.
@@ -250,6 +253,8 @@ pub fn fit(
 
     let mirror =
         recipe.mirror && !options.aligned && !options.paired && paths.len() <= MIRRORED_REFERENCES;
+    let calibrated = calibrate_backbone(extractor, paths)?;
+    let extractor = calibrated.as_ref().unwrap_or(extractor);
     progress.set_message("reference features");
     progress.set_length(paths.len() as u64);
     let (first, later) = paths.split_at(paths.len().min(HELD_IMAGES));
@@ -362,6 +367,7 @@ pub fn fit(
                     references: names.clone(),
                     seed: options.seed,
                     blend: discriminant.blend,
+                    network: extractor.backbone().network().unwrap_or_default().to_vec(),
                 }
             }),
         })
@@ -372,6 +378,26 @@ pub fn fit(
         bank: BankFile::from_bytes(bytes)?,
         failures,
     })
+}
+
+/// The extractor that the fit goes on with, where the backbone depends on the references. References
+/// that can't be read are reported later.
+fn calibrate_backbone<'b>(
+    extractor: &Extractor<'b>,
+    paths: &[PathBuf],
+) -> Result<Option<Extractor<'b>>> {
+    if !extractor.backbone().needs_calibration() {
+        return Ok(None);
+    }
+    let preprocess = extractor.preprocess();
+    let pictures: Vec<RgbImage> = paths[..paths.len().min(CALIBRATION_IMAGES)]
+        .par_iter()
+        .filter_map(|path| preprocess.resize(&crate::image::load(path).ok()?).ok())
+        .collect();
+    let backbone = extractor.backbone().calibrate(preprocess, &pictures)?;
+    backbone
+        .map(|backbone| extractor.with_backbone(backbone))
+        .transpose()
 }
 
 /// Reads one reference: its input picture, its features and those of its mirror images.

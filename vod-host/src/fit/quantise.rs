@@ -97,7 +97,7 @@ pub(crate) fn encode(model: &Model) -> Result<Vec<u8>> {
             .collect()
     });
     let host = match &model.host {
-        Some(host) => postcard::to_stdvec(host).map_err(|e| Error::Fit(e.to_string()))?,
+        Some(host) => host.to_bytes()?,
         None => Vec::new(),
     };
     let side = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);

@@ -34,7 +34,7 @@ impl Token {
 
 /// Each query with each row, of two each or one each.
 #[inline(always)]
-fn dots(rows: &[i8], queries: &[i8], dimension: usize) -> [[i32; TILE]; TILE] {
+pub(crate) fn dots(rows: &[i8], queries: &[i8], dimension: usize) -> [[i32; TILE]; TILE] {
     let Some(((b0, b1), (q0, q1))) = pair(rows, dimension).zip(pair(queries, dimension)) else {
         return dots_of_few(rows, queries, dimension);
     };
@@ -143,13 +143,13 @@ fn dot(row: &[i8], query: &[i8]) -> i32 {
     pairs.map(|(&b, &q)| i32::from(b) * i32::from(q)).sum()
 }
 
-fn word(bytes: &[i8; 4]) -> u32 {
+pub(crate) fn word(bytes: &[i8; 4]) -> u32 {
     u32::from_le_bytes(bytes.map(|b| b as u8))
 }
 
 /// Bytes 0 and 2, sign-extended to the halves of a word.
 #[inline(always)]
-fn sxtb16(bytes: u32) -> u32 {
+pub(crate) fn sxtb16(bytes: u32) -> u32 {
     let halves;
     // SAFETY: registers only; the target has the DSP extension.
     unsafe {
@@ -161,7 +161,7 @@ fn sxtb16(bytes: u32) -> u32 {
 
 /// Bytes 1 and 3, sign-extended to the halves of a word.
 #[inline(always)]
-fn sxtb16_odd(bytes: u32) -> u32 {
+pub(crate) fn sxtb16_odd(bytes: u32) -> u32 {
     let halves;
     // SAFETY: registers only; the target has the DSP extension.
     unsafe {

@@ -47,7 +47,7 @@ fn dots(row: &[i8], queries: &[i8], dimension: usize) -> [[i32; 1]; QUERIES] {
 }
 
 #[inline(always)]
-fn dots_of_four(row: &[i8], [q0, q1, q2, q3]: [&[i8]; QUERIES]) -> [[i32; 1]; QUERIES] {
+pub(crate) fn dots_of_four(row: &[i8], [q0, q1, q2, q3]: [&[i8]; QUERIES]) -> [[i32; 1]; QUERIES] {
     let (mut s0, mut s1, mut s2, mut s3) = (0, 0, 0, 0);
     for ((((&b, &q0), &q1), &q2), &q3) in row.iter().zip(q0).zip(q1).zip(q2).zip(q3) {
         let b = i32::from(b);

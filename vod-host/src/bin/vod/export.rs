@@ -24,12 +24,21 @@ pub struct Arguments {
     /// File to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Name of the array, in small letters.
-    #[arg(long, value_name = "NAME", default_value = "vod_bank")]
-    name: String,
+    /// What is written: the bank, or the int8 network that a bank of `edge-int8` carries.
+    #[arg(long, value_enum, default_value_t = Part::Bank)]
+    part: Part,
+    /// Name of the array, in small letters [default: vod_bank or vod_network].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// Replace an existing file.
     #[arg(long)]
     force: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    Bank,
+    Network,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -44,13 +53,16 @@ enum Name {
 
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = BankFile::read(&arguments.bank)?;
-    let artefact = Artefact::bank(&file)?;
+    let (artefact, name) = match arguments.part {
+        Part::Bank => (Artefact::bank(&file)?, "vod_bank"),
+        Part::Network => (Artefact::network(&file)?, "vod_network"),
+    };
     let format = match arguments.format {
         Name::Rust => Format::Rust,
         Name::CHeader => Format::CHeader,
         Name::Bin => Format::Bin,
     };
-    let contents = artefact.render(format, &arguments.name)?;
+    let contents = artefact.render(format, arguments.name.as_deref().unwrap_or(name))?;
     write_file(&arguments.out, &contents, arguments.force)?;
     output::print(&format!(
         "{}: {} bytes for the device\n",

@@ -24,7 +24,8 @@ pub struct Arguments {
     /// Bank file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// edge (EfficientNet-Lite0), vit (DINOv2 ViT-S/14), or the path of a manifest.
+    /// edge (EfficientNet-Lite0), vit (DINOv2 ViT-S/14), edge-int8 (for microcontrollers), or the path
+    /// of a manifest.
     #[arg(long, default_value = "edge")]
     backbone: String,
     /// Shorter side of the backbone's input, pixels [default: the backbone's].
