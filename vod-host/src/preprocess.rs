@@ -3,8 +3,9 @@
 //! A bank holds the [`Preprocess`] that it was fitted with, and scoring obeys the bank. In words
 //! and with a worked example: `docs/preprocessing.md`.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
@@ -123,18 +124,15 @@ pub fn resize(image: &RgbImage, width: u32, height: u32) -> Result<RgbImage> {
         return Ok(image.clone());
     }
     let wrong = |e: &dyn std::fmt::Display| Error::Data(format!("image can't be resized: {e}"));
-    let source = ImageRef::new(
-        image.width(),
-        image.height(),
-        image.as_raw(),
-        PixelType::U8x3,
-    )
-    .map_err(|e| wrong(&e))?;
-    let mut target = Image::new(width, height, PixelType::U8x3);
+    // Views of one pixel type: `Resizer::resize` would compile the filters of all types.
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw())
+        .map_err(|e| wrong(&e))?;
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    let mut target =
+        TypedImage::<U8x3>::from_buffer(width, height, &mut pixels).map_err(|e| wrong(&e))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     Resizer::new()
-        .resize(&source, &mut target, &options)
+        .resize_typed(&source, &mut target, &options)
         .map_err(|e| wrong(&e))?;
-    RgbImage::from_raw(width, height, target.into_vec())
-        .ok_or_else(|| wrong(&"buffer of another size"))
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| wrong(&"buffer of another size"))
 }
