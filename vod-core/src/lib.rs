@@ -22,5 +22,5 @@ pub use grid::Grid;
 pub use map::{MAX_REGIONS, Region, regions};
 pub use pruned::SearchStats;
 pub use residual::{Nearest, residual};
-pub use scorer::{FrameScore, LENGTH_BITS, PatchScore, Scorer, Stream};
+pub use scorer::{FrameScore, LENGTH_BITS, PatchScore, PausedStream, Scorer, Stream};
 pub use value_order::{Decomposition, decompose, weighted_values};

@@ -1,6 +1,7 @@
 //! Anomaly map: smoothing, the mean of the top patches, regions (method, step 8).
 
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
 use crate::bank::{KERNEL_SUM, MAX_TAPS};
 use crate::error::FrameError;
@@ -94,6 +95,15 @@ impl<'s> Top<'s> {
         Self { heap, len: 0 }
     }
 
+    /// Goes on with a buffer that holds `len` values already.
+    pub(crate) fn resume(&mut self, len: usize) {
+        self.len = len.min(self.heap.len());
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     fn less(&self, a: usize, b: usize) -> bool {
         match (self.heap.get(a), self.heap.get(b)) {
             (Some(a), Some(b)) => a < b,
@@ -151,7 +161,7 @@ impl<'s> Top<'s> {
 }
 
 /// A connected part (8 neighbours) of the map at or above a threshold, in patches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     /// First row of its box.
     pub top: u16,

@@ -244,6 +244,24 @@ impl<'b> Scorer<'b> {
         })
     }
 
+    /// Goes on with a frame that was paused. `scratch` holds what it held then; other contents give
+    /// another score.
+    ///
+    /// # Errors
+    /// As [`Self::stream`].
+    pub fn resume<'s>(
+        &'s self,
+        paused: PausedStream,
+        scratch: &'s mut [i32],
+    ) -> Result<Stream<'s, 'b>, FrameError> {
+        let mut stream = self.stream(paused.grid, scratch)?;
+        stream.pushed = paused.pushed;
+        stream.popped = paused.popped;
+        stream.top.resume(paused.top_len);
+        stream.map_max = paused.map_max;
+        Ok(stream)
+    }
+
     /// Scores a whole frame: `features` is `[height, width, dimension]`, `map` (out) is
     /// `[height, width]`, smoothed.
     ///
@@ -378,7 +396,29 @@ pub struct Stream<'s, 'b> {
     map_max: i32,
 }
 
+/// How far a frame is, without the scratch and the bank that its [`Stream`] borrows: for state
+/// machines that hold these themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct PausedStream {
+    grid: Grid,
+    pushed: usize,
+    popped: usize,
+    top_len: usize,
+    map_max: i32,
+}
+
 impl Stream<'_, '_> {
+    /// Gives the scratch back; [`Scorer::resume`] goes on.
+    pub fn pause(self) -> PausedStream {
+        PausedStream {
+            grid: self.grid,
+            pushed: self.pushed,
+            popped: self.popped,
+            top_len: self.top.len(),
+            map_max: self.map_max,
+        }
+    }
+
     /// Scores the next row, `[width, dimension]`. Rows that are [`Self::ready`] are popped first.
     ///
     /// # Errors
