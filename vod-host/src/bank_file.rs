@@ -175,6 +175,18 @@ impl BankFile {
         Bank::from_bytes(&self.bytes)
     }
 
+    /// The bank without its host section: all that a device reads.
+    ///
+    /// # Errors
+    /// None in practice, as [`Self::bank`].
+    pub fn device_bytes(&self) -> Result<Vec<u8>> {
+        let bank = self.bank().map_err(|e| Error::Fit(e.to_string()))?;
+        encode_parts(&BankParts {
+            host: &[],
+            ..bank.parts().clone()
+        })
+    }
+
     /// The host's section.
     pub fn host(&self) -> &HostSection {
         &self.host

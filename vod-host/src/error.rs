@@ -105,6 +105,14 @@ pub enum Error {
         /// Hash of the backbone at hand.
         found: String,
     },
+    /// A device can't be reached, or does not do what it was asked.
+    #[error("{port}: {reason}")]
+    Device {
+        /// Where it is.
+        port: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// Frame and bank do not fit together.
     #[error("frame can't be scored: {0}")]
     Frame(#[from] FrameError),

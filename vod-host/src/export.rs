@@ -3,10 +3,9 @@
 
 use std::fmt::Write;
 
-use vod_core::bank::BankParts;
 use vod_core::conv::Network;
 
-use crate::bank_file::{BankFile, encode_parts};
+use crate::bank_file::BankFile;
 use crate::error::{Error, Result};
 
 /// Alignment of exported arrays, bytes: no kernel loads more at once.
@@ -41,11 +40,7 @@ impl Artefact {
     /// [`Error::Fit`], for none that a checked bank can cause.
     pub fn bank(file: &BankFile) -> Result<Self> {
         let view = file.bank().map_err(|e| Error::Fit(e.to_string()))?;
-        let parts = view.parts();
-        let bytes = encode_parts(&BankParts {
-            host: &[],
-            ..parts.clone()
-        })?;
+        let bytes = file.device_bytes()?;
         let host = file.host();
         let grid = view.grid().map_or_else(
             || "frames of any size".to_string(),
@@ -65,7 +60,7 @@ impl Artefact {
             ),
             format!(
                 "A frame is anomalous from an image score of {}.",
-                parts.threshold
+                view.parts().threshold
             ),
         ];
         Ok(Self { bytes, description })

@@ -31,6 +31,7 @@
 pub mod backbone;
 pub mod bank_file;
 pub mod dataset;
+pub mod device;
 mod error;
 pub mod eval;
 pub mod export;

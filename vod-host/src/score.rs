@@ -128,13 +128,21 @@ impl<'b> ImageScorer<'b> {
         })
     }
 
+    /// Patch features of an image file, and its width and height in pixels.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Image`], [`Error::Model`].
+    pub fn load(&self, path: &Path) -> Result<(FeatureGrid, (u32, u32))> {
+        self.extractor.load(path)
+    }
+
     /// Scores one image file.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Image`], [`Error::Model`].
     pub fn score(&self, path: &Path) -> Result<Verdict> {
         let start = Instant::now();
-        let (features, size) = self.extractor.load(path)?;
+        let (features, size) = self.load(path)?;
         self.verdict(path, &features, size, start)
     }
 

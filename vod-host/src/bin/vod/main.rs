@@ -1,6 +1,7 @@
 //! The `vod` command: arguments and printing around the `vod_host` library.
 
 mod demo;
+mod device;
 mod eval;
 mod export;
 mod fit;
@@ -28,6 +29,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Arguments),
+    Device(device::Arguments),
     Fit(fit::Arguments),
     Score(score::Arguments),
     Inspect(inspect::Arguments),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     let quiet = arguments.quiet;
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments, quiet),
+        Command::Device(arguments) => device::run(&arguments, quiet),
         Command::Fit(arguments) => fit::run(&arguments, quiet),
         Command::Score(arguments) => score::run(&arguments, quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -144,7 +144,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
 }
 
 /// Folders become the images below them; what can't be listed is reported and counted.
-fn expand(arguments: &[PathBuf]) -> (Vec<PathBuf>, usize) {
+pub fn expand(arguments: &[PathBuf]) -> (Vec<PathBuf>, usize) {
     let mut paths = Vec::new();
     let mut failed = 0;
     for path in arguments {

@@ -1,0 +1,186 @@
+//! Devices that run the firmware: how they are reached, and whether they give the host's bits.
+//!
+//! What is said is in [`vod_protocol`], what runs there in `firmware/`.
+
+mod port;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+
+use sha2::{Digest, Sha256};
+use vod_core::{Bank, Grid, Scorer, regions};
+pub use vod_protocol::{BankInfo, DeviceInfo, Patience, Statistics, Verdict};
+use vod_protocol::{Client, ClientError};
+
+use crate::backbone::hex;
+use crate::bank_file::BankFile;
+use crate::error::{Error, Result};
+pub use port::{Connection, Port};
+
+/// A session with a device.
+pub struct Device {
+    port: Port,
+    client: Client<Connection>,
+}
+
+/// What the device and the host found in one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// The device's verdict.
+    pub device: Verdict,
+    /// The host's, without cycles.
+    pub host: Verdict,
+    /// Patches whose smoothed scores differ.
+    pub differing_patches: usize,
+}
+
+impl Comparison {
+    /// Whether every bit is the same.
+    pub fn equal(&self) -> bool {
+        let cycles = self.device.cycles;
+        let host = Verdict {
+            cycles,
+            ..self.host.clone()
+        };
+        self.differing_patches == 0 && self.device == host
+    }
+}
+
+impl Device {
+    /// Opens a session. `baud` counts for serial lines.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where nothing answers that speaks this version of the protocol.
+    pub fn connect(port: Port, baud: u32, patience: Patience) -> Result<Self> {
+        let failed = |reason: String| Error::Device {
+            port: port.to_string(),
+            reason,
+        };
+        let connection =
+            Connection::open(&port, baud, patience.first).map_err(|e| failed(e.to_string()))?;
+        // A hasher's keys are random: no two sessions with a device get the same number.
+        let session = RandomState::new().build_hasher().finish() as u32;
+        let client =
+            Client::connect(connection, session, patience).map_err(|e| failed(message(&e)))?;
+        Ok(Self { port, client })
+    }
+
+    /// The device and its limits.
+    pub fn info(&self) -> &DeviceInfo {
+        self.client.device()
+    }
+
+    /// How often requests had to be sent again.
+    pub fn resent(&self) -> u32 {
+        self.client.resent()
+    }
+
+    /// The bank that the device scores with.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn bank(&mut self) -> Result<Option<BankInfo>> {
+        let bank = self.client.bank();
+        self.checked(bank)
+    }
+
+    /// Counters since the device's start.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn statistics(&mut self) -> Result<Statistics> {
+        let statistics = self.client.statistics();
+        self.checked(statistics)
+    }
+
+    /// Replaces the device's bank by the device's part of `file` where it is another one; says whether
+    /// it was. `progress` is told the bytes that the device has, and how many there are.
+    ///
+    /// # Errors
+    /// [`Error::Device`]; the old bank stays in use.
+    pub fn update(
+        &mut self,
+        file: &BankFile,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<bool> {
+        if self.holds(file)? {
+            return Ok(false);
+        }
+        let bytes = file.device_bytes()?;
+        let updated = self
+            .client
+            .update(&bytes, |done| progress(done, bytes.len()));
+        self.checked(updated)?;
+        if !self.holds(file)? {
+            let reason = "it says that it was updated, but holds another bank".to_string();
+            return Err(self.error(reason));
+        }
+        Ok(true)
+    }
+
+    /// Whether the device's bank is the device's part of `file`.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn holds(&mut self, file: &BankFile) -> Result<bool> {
+        let sha256: [u8; 32] = Sha256::digest(file.device_bytes()?).into();
+        Ok(self.bank()?.is_some_and(|bank| bank.sha256 == sha256))
+    }
+
+    /// Has the device score a frame, reads its map and compares both with the host's own result.
+    /// `bank` is the one that the device holds, `features` is `[height, width, dimension]`.
+    ///
+    /// # Errors
+    /// [`Error::Device`]; [`Error::Frame`] where the features do not fit the bank.
+    pub fn compare(&mut self, bank: &Bank, grid: Grid, features: &[i8]) -> Result<Comparison> {
+        let scorer = Scorer::new(bank);
+        let mut map = vec![0; grid.len()];
+        let mut scratch = vec![0; scorer.scratch_len_for(grid)];
+        let frame = scorer.score_frame(grid, features, &mut map, &mut scratch)?;
+        let mut labels = vec![0; grid.len()];
+        let host = Verdict {
+            score: frame.score,
+            threshold: frame.threshold,
+            anomalous: frame.anomalous(),
+            map_max: frame.map_max,
+            cycles: 0,
+            regions: regions(&map, grid, bank.parts().map_threshold, &mut labels)?,
+        };
+        let verdict = self.client.score(grid, features);
+        let device = self.checked(verdict)?;
+        let mut found = vec![0; grid.len()];
+        let read = self.client.read_map(&mut found);
+        self.checked(read)?;
+        Ok(Comparison {
+            device,
+            host,
+            differing_patches: map.iter().zip(&found).filter(|(a, b)| a != b).count(),
+        })
+    }
+
+    fn checked<T>(&self, result: std::result::Result<T, ClientError<io::Error>>) -> Result<T> {
+        result.map_err(|e| self.error(message(&e)))
+    }
+
+    fn error(&self, reason: String) -> Error {
+        Error::Device {
+            port: self.port.to_string(),
+            reason,
+        }
+    }
+}
+
+/// The SHA-256 of a bank, lower-case hexadecimal.
+pub fn bank_hash(bank: &BankInfo) -> String {
+    hex(&bank.sha256)
+}
+
+/// What is said of an error.
+fn message(error: &ClientError<io::Error>) -> String {
+    match error {
+        ClientError::NoAnswer { attempts } => format!(
+            "no answer, asked {attempts} times; is the firmware running, and is the baud rate right?"
+        ),
+        other => other.to_string(),
+    }
+}
