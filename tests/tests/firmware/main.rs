@@ -1,0 +1,453 @@
+//! The device's application and the protocol, without a board: whatever the link loses or whenever
+//! the power fails.
+
+mod simulated;
+
+use embedded_io::ErrorKind;
+use proptest::prelude::*;
+use simulated::{BUFFER, Flashes, MAX_DATA, MAX_PATCHES, MAX_ROW, Session, connect};
+use vod_core::{Bank, BankParts, Grid, ScoreStage, Scorer, ValueKind, regions};
+use vod_host::bank_file::encode_parts;
+use vod_protocol::faults::Fault;
+use vod_protocol::{
+    ClientError, Header, Received, Refusal, Request, Responder, Response, VERSION, Verdict, encode,
+};
+
+const DIMENSION: usize = 16;
+const ROWS: usize = 20;
+const HELLO: Request = Request::Hello { version: VERSION };
+
+/// Numbers that look random; the same for a seed.
+fn noise(seed: u64) -> impl Iterator<Item = i8> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as i8
+    })
+}
+
+fn bank(seed: u64) -> Vec<u8> {
+    bank_for(seed, (0, 0))
+}
+
+fn bank_for(seed: u64, grid: (u16, u16)) -> Vec<u8> {
+    let rows: Vec<i8> = noise(seed).take(ROWS * DIMENSION).collect();
+    let norms: Vec<u8> = rows
+        .chunks(DIMENSION)
+        .map(|row| row.iter().map(|&x| i32::from(x).pow(2) as u32).sum::<u32>())
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    let weights = noise(!seed).take(DIMENSION);
+    let weights: Vec<u8> = weights.flat_map(|w| i16::from(w).to_le_bytes()).collect();
+    let cells = u32::from(grid.0) * u32::from(grid.1);
+    let starts = (0..=cells).map(|cell| cell * ROWS as u32 / cells.max(1));
+    let cells: Vec<u8> = if cells == 0 {
+        Vec::new()
+    } else {
+        starts.flat_map(u32::to_le_bytes).collect()
+    };
+    encode_parts(&BankParts {
+        dimension: DIMENSION as u16,
+        row_count: ROWS as u32,
+        grid,
+        values: ValueKind::Signed,
+        distance_weight: 3,
+        shift: 4,
+        taps: [104, 62, 14, 0, 0, 0],
+        top_share: 1000,
+        stage: ScoreStage::Raw,
+        threshold: 4000,
+        normal_score: 1000,
+        map_threshold: 5000,
+        radius: 1,
+        weights: &weights,
+        norms: &norms,
+        cells: &cells,
+        rows: &rows.iter().map(|&x| x as u8).collect::<Vec<_>>(),
+        host: &[],
+    })
+    .unwrap()
+}
+
+fn frame(seed: u64, grid: Grid) -> Vec<i8> {
+    noise(seed).take(grid.len() * DIMENSION).collect()
+}
+
+/// What the device has to answer, its cycles apart.
+fn expected(bank: &[u8], grid: Grid, features: &[i8]) -> (Verdict, Vec<i32>) {
+    let bank = Bank::from_bytes(bank).unwrap();
+    let scorer = Scorer::new(&bank);
+    let mut map = vec![0; grid.len()];
+    let mut scratch = vec![0; scorer.scratch_len_for(grid)];
+    let score = scorer
+        .score_frame(grid, features, &mut map, &mut scratch)
+        .unwrap();
+    let mut labels = vec![0; grid.len()];
+    let verdict = Verdict {
+        score: score.score,
+        threshold: score.threshold,
+        anomalous: score.anomalous(),
+        map_max: score.map_max,
+        cycles: 0,
+        regions: regions(&map, grid, bank.parts().map_threshold, &mut labels).unwrap(),
+    };
+    (verdict, map)
+}
+
+/// Has a frame scored and compares everything with the host's own result.
+fn check_frame(
+    session: &mut Session,
+    bank: &[u8],
+    grid: Grid,
+    seed: u64,
+) -> Result<(), ClientError<ErrorKind>> {
+    let features = frame(seed, grid);
+    let verdict = session.score(grid, &features)?;
+    let mut map = vec![0; grid.len()];
+    session.read_map(&mut map)?;
+    let cycles = verdict.cycles;
+    let (wanted, wanted_map) = expected(bank, grid, &features);
+    assert_eq!(verdict, Verdict { cycles, ..wanted });
+    assert_eq!(map, wanted_map);
+    Ok(())
+}
+
+fn slots() -> Flashes {
+    Flashes::new(64 + bank(0).len())
+}
+
+/// Slots with a bank that was installed by an update.
+fn slots_with(bank: &[u8]) -> Flashes {
+    let (cable, running) = slots().start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    session.update(bank, |_| ()).unwrap();
+    drop(session);
+    running.stopped()
+}
+
+fn grid(height: usize, width: usize) -> Grid {
+    Grid::new(height, width).unwrap()
+}
+
+#[test]
+fn updates_frames_maps_and_counters() {
+    let (first, second) = (bank(1), bank(2));
+    let (cable, running) = slots().start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    assert_eq!(session.device().board.as_str(), "simulated");
+    assert_eq!(session.bank().unwrap(), None);
+    for (number, bytes) in [&first, &second, &first].into_iter().enumerate() {
+        let mut told = Vec::new();
+        session.update(bytes, |done| told.push(done)).unwrap();
+        assert_eq!(told.last(), Some(&bytes.len()));
+        let info = session.bank().unwrap().unwrap();
+        assert_eq!(info.slot as usize, number % 2);
+        assert_eq!(info.generation as usize, number + 1);
+        assert_eq!(info.length as usize, bytes.len());
+        assert_eq!(info.id.to_le_bytes(), *bytes.last_chunk::<4>().unwrap());
+        // A row, a column, less than the smoothing kernel, the largest.
+        for (seed, (height, width)) in [(1, 20), (31, 1), (2, 2), (4, 32), (12, 10)]
+            .into_iter()
+            .enumerate()
+        {
+            check_frame(&mut session, bytes, grid(height, width), seed as u64).unwrap();
+        }
+    }
+    let statistics = session.statistics().unwrap();
+    assert_eq!(statistics.frames, 15);
+    assert_eq!(statistics.updates, 3);
+    assert_eq!((statistics.repeated, statistics.damaged), (0, 0));
+    assert!(statistics.cycles > 0);
+    session.reset().unwrap();
+    assert_eq!(session.statistics().unwrap().frames, 0);
+    check_frame(&mut session, &first, grid(3, 3), 5).unwrap();
+    drop(session);
+    running.stopped();
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_its_reason() {
+    let good = bank(1);
+    let (cable, _running) = slots().start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    let refused = |result: Result<(), ClientError<ErrorKind>>, refusal| {
+        assert_eq!(result, Err(ClientError::Refused(refusal)));
+    };
+    let score = |session: &mut Session, height, width| {
+        let grid = grid(height, width);
+        session.score(grid, &frame(0, grid)).map(drop)
+    };
+    refused(score(&mut session, 1, 1), Refusal::NoBank);
+    refused(session.read_map(&mut [0]), Refusal::NotBegun);
+    let limit = session.device().max_bank;
+    let long = vec![0; limit as usize + 1];
+    refused(session.update(&long, |_| ()), Refusal::TooLong { limit });
+    let mut damaged = good.clone();
+    damaged[40] ^= 1;
+    refused(session.update(&damaged, |_| ()), Refusal::BadBank);
+    assert_eq!(session.bank().unwrap(), None);
+    session.update(&good, |_| ()).unwrap();
+    refused(session.update(&damaged, |_| ()), Refusal::BadBank);
+    check_frame(&mut session, &good, grid(2, 5), 9).unwrap();
+    let limit = MAX_ROW as u32;
+    refused(
+        score(&mut session, 1, MAX_ROW / DIMENSION + 1),
+        Refusal::TooLong { limit },
+    );
+    let limit = MAX_PATCHES as u32;
+    refused(
+        score(&mut session, MAX_PATCHES + 1, 1),
+        Refusal::TooLong { limit },
+    );
+    let short = session.score(grid(2, 2), &frame(0, grid(1, 2)));
+    let missing = 2 * DIMENSION as u32;
+    refused(short.map(drop), Refusal::Incomplete { missing });
+    let long = session.score(grid(2, 2), &frame(0, grid(3, 2)));
+    let limit = 4 * DIMENSION as u32;
+    refused(long.map(drop), Refusal::TooLong { limit });
+    // The refusals left nothing behind.
+    check_frame(&mut session, &good, grid(2, 5), 10).unwrap();
+    assert_eq!(session.statistics().unwrap().updates_refused, 2);
+}
+
+#[test]
+fn a_bank_of_one_grid_refuses_others() {
+    let aligned = bank_for(3, (4, 5));
+    let (cable, _running) = Flashes::new(64 + aligned.len()).start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    session.update(&aligned, |_| ()).unwrap();
+    check_frame(&mut session, &aligned, grid(4, 5), 3).unwrap();
+    let other = session.score(grid(5, 4), &frame(0, grid(5, 4)));
+    assert_eq!(other, Err(ClientError::Refused(Refusal::Grid)));
+}
+
+fn update_requests(bank: &[u8]) -> Vec<Request<'_>> {
+    let length = bank.len() as u32;
+    let chunks = bank.chunks(MAX_DATA).zip(0..);
+    let chunks = chunks.map(|(data, number)| Request::UpdateChunk {
+        offset: number * MAX_DATA as u32,
+        data,
+    });
+    [HELLO, Request::UpdateBegin { length }]
+        .into_iter()
+        .chain(chunks)
+        .chain([Request::UpdateFinish])
+        .collect()
+}
+
+/// Whether a device with these slots scores with `bank`.
+fn scores_with(mut slots: Flashes, bank: &[u8]) -> bool {
+    let grid = grid(3, 4);
+    let features = frame(1, grid);
+    let answers = slots.answers(&[
+        HELLO,
+        Request::FrameBegin {
+            height: 3,
+            width: 4,
+        },
+        Request::FrameChunk {
+            offset: 0,
+            data: bytemuck::cast_slice(&features),
+        },
+        Request::FrameFinish,
+        Request::Map { offset: 0 },
+    ]);
+    let (wanted, wanted_map) = expected(bank, grid, &features);
+    let answer = |number: usize| postcard::from_bytes(&answers[number]).unwrap();
+    let Response::Verdict(verdict) = answer(3) else {
+        return false;
+    };
+    let cycles = verdict.cycles;
+    let scores: &[u8] = bytemuck::cast_slice(&wanted_map);
+    verdict == Verdict { cycles, ..wanted } && answer(4) == Response::Map { scores }
+}
+
+#[test]
+fn power_that_fails_at_any_byte_of_an_update_leaves_a_working_bank() {
+    let (old, new) = (bank(1), bank(2));
+    let update = update_requests(&new);
+    // The next update goes into slot 1; with one more before, into slot 0.
+    let mut one = slots();
+    one.answers(&update_requests(&old));
+    let mut two = slots();
+    two.answers(&update);
+    two.answers(&update_requests(&old));
+    for before in [one, two] {
+        for changes in 0.. {
+            let mut flash = before.with_power(changes);
+            let finished = flash.answers(&update).len() == update.len();
+            let wanted = if finished { &new } else { &old };
+            assert!(
+                scores_with(flash.clone(), wanted),
+                "power cut after {changes} bytes"
+            );
+            // What the cut left behind is no obstacle to the next update.
+            flash.answers(&update);
+            assert!(
+                scores_with(flash, &new),
+                "second update after {changes} bytes"
+            );
+            if finished {
+                assert!(changes > new.len());
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slot_that_rots_gives_way_to_the_older_one() {
+    let (old, new) = (bank(1), bank(2));
+    let (cable, running) = slots_with(&old).start(Vec::new());
+    connect(cable, Vec::new(), 1)
+        .unwrap()
+        .update(&new, |_| ())
+        .unwrap();
+    let flash = running.stopped();
+    for index in [0, 4, 10, 20, 60, 64, 80, 64 + new.len() - 1] {
+        let mut rotten = flash.with_power(usize::MAX);
+        rotten.slot_mut(1)[index] ^= 0x10;
+        let (cable, _running) = rotten.start(Vec::new());
+        let mut session = connect(cable, Vec::new(), 1).unwrap();
+        check_frame(&mut session, &old, grid(3, 4), index as u64).unwrap();
+    }
+}
+
+#[test]
+fn a_device_that_restarted_says_so() {
+    let bank = bank(1);
+    let (cable, _running) = slots_with(&bank).with_power(300).start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    assert_eq!(session.update(&bank, |_| ()), Err(ClientError::Closed));
+    // A request of a session that it never heard of, behind the same line.
+    let mut responder = Responder::<BUFFER>::new();
+    let (mut request, mut answer) = ([0; 64], [0; 64]);
+    let header = Header {
+        session: 7,
+        sequence: 3,
+    };
+    let request = encode(header, &Request::Bank, &mut request).unwrap();
+    let refusal = Response::Refused(Refusal::Session);
+    let wanted = encode(header, &refusal, &mut answer).unwrap();
+    let refused = request.iter().any(
+        |&byte| matches!(responder.push(byte), Some(Received::Refuse(answer)) if answer == wanted),
+    );
+    assert!(refused);
+}
+
+#[test]
+fn a_device_that_says_nothing_is_given_up() {
+    let lost = vec![Fault::Lose; 4];
+    let (cable, running) = slots().start(Vec::new());
+    let result = connect(cable, lost, 4).map(drop);
+    assert_eq!(result, Err(ClientError::NoAnswer { attempts: 4 }));
+    drop(running.stopped());
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        3 => Just(Fault::None),
+        1 => Just(Fault::Lose),
+        1 => Just(Fault::Repeat),
+        1 => Just(Fault::Delay),
+        1 => (any::<usize>(), 1u8..).prop_map(|(byte, bits)| Fault::Damage { byte, bits }),
+        1 => any::<usize>().prop_map(|byte| Fault::Cut { byte }),
+        1 => any::<u8>().prop_map(|byte| Fault::Noise { byte }),
+    ]
+}
+
+fn plan() -> impl Strategy<Value = Vec<Fault>> {
+    prop::collection::vec(fault(), 0..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// More attempts than faults: everything is done, each thing once, with the right result.
+    #[test]
+    fn no_fault_of_the_link_changes_a_result(requests in plan(), answers in plan()) {
+        let (old, new) = (bank(1), bank(2));
+        let attempts = (requests.len() + answers.len() + 1) as u32;
+        let (cable, running) = slots_with(&old).start(answers);
+        let mut session = connect(cable, requests, attempts).unwrap();
+        check_frame(&mut session, &old, grid(5, 9), 1).unwrap();
+        session.update(&new, |_| ()).unwrap();
+        check_frame(&mut session, &new, grid(3, 7), 2).unwrap();
+        let statistics = session.statistics().unwrap();
+        prop_assert_eq!((statistics.frames, statistics.updates), (2, 1));
+        prop_assert_eq!(session.bank().unwrap().unwrap().generation, 2);
+        drop(session);
+        running.stopped();
+    }
+
+    /// Few attempts: a request may fail, but no result is wrong, and the next session finds a
+    /// device that works.
+    #[test]
+    fn what_is_given_up_leaves_a_working_device(requests in plan(), answers in plan()) {
+        let (old, new) = (bank(1), bank(2));
+        let (cable, running) = slots_with(&old).start(answers);
+        if let Ok(mut session) = connect(cable, requests, 2) {
+            let _ = check_frame(&mut session, &old, grid(5, 9), 1);
+            let _ = session.update(&new, |_| ());
+        }
+        let (cable, _running) = running.stopped().start(Vec::new());
+        let mut session = connect(cable, Vec::new(), 1).unwrap();
+        let wanted = match session.bank().unwrap().unwrap().generation {
+            1 => old,
+            2 => new,
+            other => panic!("generation {other}"),
+        };
+        check_frame(&mut session, &wanted, grid(5, 9), 3).unwrap();
+    }
+
+    /// Bytes from anywhere, then a frame: it is found.
+    #[test]
+    fn a_frame_is_found_behind_any_bytes(noise in prop::collection::vec(any::<u8>(), 0..2000)) {
+        let mut responder = Responder::<BUFFER>::new();
+        let mut buffer = [0; 64];
+        let header = Header { session: 1, sequence: 0 };
+        let frame = encode(header, &HELLO, &mut buffer).unwrap();
+        let mut found = false;
+        for &byte in noise.iter().chain(&[0]).chain(frame) {
+            if let Some(Received::Request(request)) = responder.push(byte) {
+                found = request == HELLO;
+            }
+        }
+        prop_assert!(found);
+    }
+
+    /// Requests in any order with any numbers: each gets an answer, and the device still works.
+    #[test]
+    fn any_requests_leave_a_working_device(requests in prop::collection::vec(any_request(), 0..30)) {
+        let bank = bank(1);
+        let mut flash = slots();
+        flash.answers(&update_requests(&bank));
+        let requests: Vec<_> = [HELLO].into_iter().chain(requests).collect();
+        prop_assert_eq!(flash.answers(&requests).len(), requests.len());
+        prop_assert!(scores_with(flash, &bank));
+    }
+}
+
+/// Data that the requests below borrow.
+const DATA: [u8; MAX_DATA] = [3; MAX_DATA];
+
+fn any_request() -> impl Strategy<Value = Request<'static>> {
+    let small = prop_oneof![0u32..100, any::<u32>()];
+    let data = (0..=MAX_DATA).prop_map(|length| &DATA[..length]);
+    let side = || prop_oneof![0u16..10, any::<u16>()];
+    let number = || small.clone();
+    prop_oneof![
+        Just(Request::Bank),
+        number().prop_map(|length| Request::UpdateBegin { length }),
+        (number(), data.clone()).prop_map(|(offset, data)| Request::UpdateChunk { offset, data }),
+        Just(Request::UpdateFinish),
+        (side(), side()).prop_map(|(height, width)| Request::FrameBegin { height, width }),
+        (number(), data).prop_map(|(offset, data)| Request::FrameChunk { offset, data }),
+        Just(Request::FrameFinish),
+        number().prop_map(|offset| Request::Map { offset }),
+        Just(Request::Statistics),
+        Just(Request::Reset),
+    ]
+}

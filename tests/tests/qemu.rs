@@ -1,0 +1,404 @@
+//! The firmware on QEMU's boards: self-tests, golden vectors bit for bit over the UART, and a bank
+//! update during which QEMU is killed. Left out, in one line, where the target or QEMU is missing.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use vod_core::bank::BankParts;
+use vod_core::{Bank, Grid, Scorer};
+use vod_host::bank_file::{BankFile, encode_parts};
+use vod_host::device::{Device, Patience, Port};
+use vod_protocol::{Client, ClientError, TimedRead};
+use vod_tests::{GOLDEN_IMAGES, fixture};
+
+/// A board, as QEMU knows it.
+struct Board {
+    name: &'static str,
+    target: &'static str,
+    /// Bytes of the memory that stands in for flash; a sparse file.
+    memory: u64,
+    kernel: &'static str,
+}
+
+const BOARDS: [Board; 3] = [
+    Board {
+        name: "mps2-an386",
+        target: "thumbv7em-none-eabihf",
+        memory: 16 << 20,
+        kernel: "dsp",
+    },
+    Board {
+        name: "mps2-an500",
+        target: "thumbv7em-none-eabihf",
+        memory: 16 << 20,
+        kernel: "dsp",
+    },
+    Board {
+        name: "mps3-an547",
+        target: "thumbv8m.main-none-eabihf",
+        memory: 2 << 30,
+        kernel: "helium",
+    },
+];
+
+/// Bytes of flash that the firmware uses.
+const FLASH_LEN: u64 = 4 << 20;
+
+/// An installed toolchain that has the target: the present one, or any that rustup knows.
+fn toolchain(target: &str) -> Option<Option<String>> {
+    let has = |toolchain: Option<&str>| {
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--print", "target-libdir", "--target", target]);
+        if let Some(name) = toolchain {
+            rustc.env("RUSTUP_TOOLCHAIN", name);
+        }
+        let output = rustc.output().ok()?;
+        let folder = String::from_utf8(output.stdout).ok()?;
+        Path::new(folder.trim()).is_dir().then_some(())
+    };
+    if has(None).is_some() {
+        return Some(None);
+    }
+    let output = Command::new("rustup").args(["toolchain", "list"]).output();
+    let list = String::from_utf8(output.ok()?.stdout).ok()?;
+    let mut names = list.lines().filter_map(|line| line.split(' ').next());
+    names
+        .find(|name| has(Some(name)).is_some())
+        .map(|name| Some(name.to_string()))
+}
+
+/// Builds a board's programs; `None`, with a line of why, where that can't be tried.
+fn build(board: &Board) -> Option<PathBuf> {
+    // Test output is shown on failure only; this is to be seen.
+    let leave_out = |why: &str| {
+        let _ = writeln!(
+            std::io::stderr(),
+            "left out: {} in QEMU ({why})",
+            board.name
+        );
+        None
+    };
+    let version = Command::new("qemu-system-arm").arg("--version").output();
+    if !version.is_ok_and(|output| output.status.success()) {
+        return leave_out("no qemu-system-arm");
+    }
+    let Some(toolchain) = toolchain(board.target) else {
+        return leave_out(&format!(
+            "no target {}, see firmware/README.md",
+            board.target
+        ));
+    };
+    let test = std::env::current_exe().unwrap();
+    // target/release/deps/qemu-...
+    let target_dir = test.ancestors().nth(3).unwrap().join("firmware");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../firmware")
+        .join(board.name);
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
+        .arg(&target_dir)
+        .current_dir(folder);
+    if let Some(name) = toolchain {
+        cargo.env("RUSTUP_TOOLCHAIN", name);
+    }
+    assert!(cargo.status().unwrap().success(), "{} is built", board.name);
+    Some(target_dir.join(board.target).join("release"))
+}
+
+/// QEMU; killed when this goes.
+struct Qemu(Child);
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn qemu(board: &Board, program: &Path, flash: &Path, serial: &str) -> Qemu {
+    let memory = format!(
+        "memory-backend-file,id=flash,size={},mem-path={},share=on",
+        board.memory,
+        flash.display()
+    );
+    let child = Command::new("qemu-system-arm")
+        .args(["-machine", &format!("{},memory-backend=flash", board.name)])
+        .args(["-object", &memory, "-display", "none", "-monitor", "none"])
+        .args(["-semihosting-config", "enable=on,target=native"])
+        .args(["-serial", serial, "-kernel"])
+        .arg(program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    Qemu(child)
+}
+
+/// A file for a board's flash, with the content of another.
+fn flash_file(board: &Board, folder: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    let mut file = File::create(&path).unwrap();
+    file.write_all(content).unwrap();
+    file.set_len(board.memory).unwrap();
+    path
+}
+
+fn golden_bank() -> BankFile {
+    BankFile::read(&fixture("golden/bank-v1.vod")).unwrap()
+}
+
+fn golden_features(name: &str) -> Vec<i8> {
+    let name = format!("golden/{}.i8", name.replace('/', "-").replace(".png", ""));
+    let bytes = std::fs::read(fixture(&name)).unwrap();
+    bytes.into_iter().map(|byte| byte as i8).collect()
+}
+
+/// A socket that nobody listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Connects as soon as QEMU listens.
+fn connect(port: u16) -> Device {
+    let address = Port::Tcp(format!("127.0.0.1:{port}"));
+    let start = Instant::now();
+    loop {
+        match Device::connect(address.clone(), 0, Patience::default()) {
+            Ok(device) => return device,
+            Err(error) if start.elapsed() > Duration::from_secs(60) => panic!("{error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+fn serves_golden_vectors(board: &Board) {
+    let Some(programs) = build(board) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let flash = flash_file(board, folder.path(), "flash", &[]);
+
+    let self_test = programs.join(format!("{}-self-test", board.name));
+    let mut test = qemu(board, &self_test, &flash, "null");
+    let status = test.0.wait().unwrap();
+    let mut said = String::new();
+    test.0
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert!(status.success(), "{said}");
+    assert!(
+        said.contains(&format!("the best is {}", board.kernel)),
+        "{said}"
+    );
+
+    let file = golden_bank();
+    let bank = file.bank().unwrap();
+    let port = free_port();
+    let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
+    let program = programs.join(board.name);
+    let running = qemu(board, &program, &flash, &serial);
+    let mut device = connect(port);
+    assert_eq!(device.info().board.as_str(), board.name);
+    assert_eq!(device.info().kernel.as_str(), board.kernel);
+    assert_eq!(device.bank().unwrap(), None);
+    assert!(device.update(&file, |_, _| ()).unwrap());
+    let grid = Grid::new(16, 16).unwrap();
+    for name in GOLDEN_IMAGES {
+        let found = device.compare(&bank, grid, &golden_features(name)).unwrap();
+        assert!(found.equal(), "{name} on {}: {found:?}", board.name);
+        assert!(found.device.cycles > 0);
+    }
+    // One row, one column: smoothing at its borders.
+    let dimension = bank.dimension();
+    for (height, width) in [(1, 16), (16, 1)] {
+        let features = &golden_features(GOLDEN_IMAGES[1])[..16 * dimension];
+        let grid = Grid::new(height, width).unwrap();
+        assert!(device.compare(&bank, grid, features).unwrap().equal());
+    }
+    let statistics = device.statistics().unwrap();
+    assert_eq!((statistics.frames, statistics.damaged), (5, 0));
+    assert!(statistics.stack_bytes > 0);
+    drop(device);
+    drop(running);
+
+    // The bank outlives the power.
+    let port = free_port();
+    let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
+    let _running = qemu(board, &program, &flash, &serial);
+    let mut device = connect(port);
+    assert!(device.holds(&file).unwrap());
+    assert!(!device.update(&file, |_, _| ()).unwrap());
+}
+
+#[test]
+fn cortex_m4_gives_the_golden_bits() {
+    serves_golden_vectors(&BOARDS[0]);
+}
+
+#[test]
+fn cortex_m7_gives_the_golden_bits() {
+    serves_golden_vectors(&BOARDS[1]);
+}
+
+#[test]
+fn cortex_m55_gives_the_golden_bits() {
+    serves_golden_vectors(&BOARDS[2]);
+}
+
+/// The golden bank's first rows, with another threshold.
+fn small_bank(rows: usize, threshold: i32) -> Vec<u8> {
+    let file = golden_bank();
+    let bank = file.bank().unwrap();
+    let parts = bank.parts();
+    encode_parts(&BankParts {
+        row_count: rows as u32,
+        norms: &parts.norms[..4 * rows],
+        rows: &parts.rows[..rows * bank.dimension()],
+        threshold,
+        host: &[],
+        ..parts.clone()
+    })
+    .unwrap()
+}
+
+/// A socket to QEMU that kills it after so many bytes.
+struct Cut {
+    socket: TcpStream,
+    deadline: Instant,
+    left: usize,
+    qemu: Option<Qemu>,
+}
+
+impl Cut {
+    /// Starts a board that connects to us.
+    fn start(program: &Path, flash: &Path, left: usize) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let serial = format!("tcp:{}", listener.local_addr().unwrap());
+        let qemu = qemu(&BOARDS[0], program, flash, &serial);
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self {
+            socket,
+            deadline: Instant::now(),
+            left,
+            qemu: Some(qemu),
+        }
+    }
+}
+
+impl embedded_io::ErrorType for Cut {
+    type Error = std::io::Error;
+}
+
+impl embedded_io::Read for Cut {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        self.socket
+            .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        self.socket.read(bytes).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => std::io::ErrorKind::TimedOut.into(),
+            _ => error,
+        })
+    }
+}
+
+impl embedded_io::Write for Cut {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = bytes.len().min(self.left);
+        self.socket.write_all(&bytes[..count])?;
+        self.left -= count;
+        if self.left == 0 {
+            self.qemu = None;
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl TimedRead for Cut {
+    fn start_waiting(&mut self, limit: Duration) {
+        self.deadline = Instant::now() + limit;
+    }
+}
+
+type Session = Client<Cut>;
+
+fn session(
+    program: &Path,
+    flash: &Path,
+    left: usize,
+) -> Result<Session, ClientError<std::io::Error>> {
+    Client::connect(Cut::start(program, flash, left), 1, Patience::default())
+}
+
+#[test]
+fn a_kill_at_any_byte_of_an_update_leaves_a_working_bank() {
+    const CUTS: usize = 50;
+    let board = &BOARDS[0];
+    let Some(programs) = build(board) else { return };
+    let program = programs.join(board.name);
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (small_bank(12, 9_000_000), small_bank(20, 8_000_000));
+    let grid = Grid::new(2, 3).unwrap();
+    let features = golden_features(GOLDEN_IMAGES[1]);
+    let features = &features[..grid.len() * 232];
+
+    // A device with the old bank, and the bytes that an update to the new one sends it.
+    let flash = flash_file(board, folder.path(), "flash", &[]);
+    let mut device = session(&program, &flash, usize::MAX).unwrap();
+    device.update(&old, |_| ()).unwrap();
+    drop(device);
+    let mut before = vec![0; FLASH_LEN as usize];
+    File::open(&flash).unwrap().read_exact(&mut before).unwrap();
+    let sent = new.len() + 9 * 60;
+
+    let (mut kept, mut updated) = (0, 0);
+    for cut in 0..CUTS {
+        let flash = flash_file(board, folder.path(), "flash", &before);
+        let bytes = 1 + cut * sent / (CUTS - 1);
+        let outcome = session(&program, &flash, bytes).and_then(|mut d| d.update(&new, |_| ()));
+        let mut device = session(&program, &flash, usize::MAX).unwrap();
+        let generation = device.bank().unwrap().map(|bank| bank.generation);
+        let bank = match generation {
+            Some(1) => &old,
+            Some(2) => &new,
+            other => panic!("after {bytes} bytes: generation {other:?}"),
+        };
+        // Told that it is done, it is done.
+        assert!(outcome.is_err() || generation == Some(2));
+        kept += usize::from(generation == Some(1));
+        updated += usize::from(generation == Some(2));
+        let verdict = device.score(grid, features).unwrap();
+        let view = Bank::from_bytes(bank).unwrap();
+        let scorer = Scorer::new(&view);
+        let (mut map, mut scratch) = (vec![0; grid.len()], vec![0; scorer.scratch_len_for(grid)]);
+        let wanted = scorer
+            .score_frame(grid, features, &mut map, &mut scratch)
+            .unwrap();
+        assert_eq!(
+            (verdict.score, verdict.threshold),
+            (wanted.score, wanted.threshold)
+        );
+        let mut found = vec![0; grid.len()];
+        device.read_map(&mut found).unwrap();
+        assert_eq!(found, map, "after {bytes} bytes");
+    }
+    // The cuts lie within the update, and beyond its end.
+    assert!(
+        kept >= CUTS - 5 && updated >= 1,
+        "{kept} kept, {updated} updated"
+    );
+}
