@@ -197,7 +197,25 @@ pub(super) struct Scaling<'a> {
     offset: i32,
 }
 
-impl Scaling<'_> {
+impl<'a> Scaling<'a> {
+    /// Bias and multiplier of all output channels, `N` at a time.
+    #[allow(dead_code)] // only some kernels take several at a time
+    #[inline(always)]
+    pub(super) fn numbers<const N: usize>(
+        &self,
+    ) -> impl Iterator<Item = [(i32, i32); N]> + use<'a, N> {
+        let biases = self.biases.as_chunks::<N>().0.iter();
+        let multipliers = self.multipliers.as_chunks::<N>().0.iter();
+        biases.zip(multipliers).map(|(biases, multipliers)| {
+            core::array::from_fn(|i| {
+                (
+                    i32::from_le_bytes(biases[i]),
+                    i32::from_le_bytes(multipliers[i]),
+                )
+            })
+        })
+    }
+
     /// Bias of an output channel.
     #[inline(always)]
     pub(super) fn bias(&self, channel: usize) -> i32 {
@@ -211,6 +229,12 @@ impl Scaling<'_> {
     pub(super) fn output(&self, channel: usize, sum: i32, added: i32) -> i8 {
         let multiplier = self.multipliers.get(channel);
         let multiplier = multiplier.map_or(0, |b| i32::from_le_bytes(*b));
+        self.scale(sum, multiplier, added)
+    }
+
+    /// As [`Self::output`], with the channel's multiplier.
+    #[inline(always)]
+    pub(super) fn scale(&self, sum: i32, multiplier: i32, added: i32) -> i8 {
         // Within i32: |high| < 2^30 twice at most, and the offset is below 2^28.
         let scaled = self.offset + high(sum, multiplier) + added;
         (scaled >> self.shift).clamp(-128, 127) as i8

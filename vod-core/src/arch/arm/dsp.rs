@@ -34,7 +34,7 @@ impl Token {
 
 /// Each query with each row, of two each or one each.
 #[inline(always)]
-pub(crate) fn dots(rows: &[i8], queries: &[i8], dimension: usize) -> [[i32; TILE]; TILE] {
+fn dots(rows: &[i8], queries: &[i8], dimension: usize) -> [[i32; TILE]; TILE] {
     let Some(((b0, b1), (q0, q1))) = pair(rows, dimension).zip(pair(queries, dimension)) else {
         return dots_of_few(rows, queries, dimension);
     };
@@ -223,4 +223,120 @@ fn magnitudes(a: u32, b: u32) -> (u32, u32) {
         );
     }
     (even, odd)
+}
+
+/// The products of two rows of weights, `[2, n]` bytes, with two vectors that are widened to halves
+/// and interleaved: for each four bytes the words of the first vector, then those of the second,
+/// even bytes before odd ones. Each vector (outer) with each row (inner).
+#[cfg(feature = "conv")]
+#[inline(always)]
+pub(crate) fn dots_of_widened(weights: &[i8], vectors: &[[u32; 4]]) -> [[i32; 2]; 2] {
+    let len = vectors.len() * 4;
+    let [mut s00, mut s01, mut s10, mut s11] = [0i32; 4];
+    if len != 0 && weights.len() >= 2 * len {
+        // SAFETY: the loop reads `len` bytes of each of two rows, a word at a time, and all of
+        // `vectors`, and ends where its pointer meets the end (there is at least one element).
+        // Armv7E-M loads unaligned words; `vectors` is aligned as LDRD asks for. r6 and r7 can't be
+        // named as operands, yet a nameless operand may be put there: all operands are named, and
+        // the two are restored.
+        unsafe {
+            asm!(
+                "push {{r6, r7}}",
+                "2:",
+                "ldr r5, [r0, r2]",
+                "ldr r4, [r0], #4",
+                "sxtb16 r9, r5, ror #8",
+                "sxtb16 r5, r5",
+                "sxtb16 r8, r4, ror #8",
+                "sxtb16 r4, r4",
+                "ldrd r6, r7, [r1], #8",
+                "smlad r10, r6, r4, r10",
+                "smlad r11, r6, r5, r11",
+                "smlad r10, r7, r8, r10",
+                "smlad r11, r7, r9, r11",
+                "ldrd r6, r7, [r1], #8",
+                "smlad r12, r6, r4, r12",
+                "smlad lr, r6, r5, lr",
+                "smlad r12, r7, r8, r12",
+                "smlad lr, r7, r9, lr",
+                "cmp r1, r3",
+                "bne 2b",
+                "pop {{r6, r7}}",
+                inout("r0") weights.as_ptr() => _,
+                inout("r1") vectors.as_ptr() => _,
+                in("r2") len,
+                in("r3") vectors.as_ptr_range().end,
+                out("r4") _,
+                out("r5") _,
+                out("r8") _,
+                out("r9") _,
+                inout("r10") s00,
+                inout("r11") s01,
+                inout("r12") s10,
+                inout("lr") s11,
+                options(readonly),
+            );
+        }
+    }
+    [[s00, s01], [s10, s11]]
+}
+
+/// Adds, for four channels, the products of 3 or 5 (`K`) places in a row; both slices hold
+/// `channels` bytes a place and start with the first of the four.
+#[cfg(feature = "conv")]
+#[inline(always)]
+pub(crate) fn add_row_products<const K: usize>(
+    sums: &mut [i32; 4],
+    values: &[i8],
+    weights: &[i8],
+    channels: usize,
+) {
+    let needed = (K - 1) * channels + 4;
+    if values.len() < needed || weights.len() < needed {
+        return;
+    }
+    let [s0, s1, s2, s3] = sums;
+    macro_rules! add_rows {
+        ($($place:literal),+) => {
+            // SAFETY: reads four bytes at each of `K` places `channels` bytes apart, of both slices,
+            // whose lengths were checked. Armv7E-M loads unaligned words. A sum may set the Q flag,
+            // which is why flags are not promised to be kept.
+            unsafe {
+                asm!(
+                    $(
+                        concat!("ldr {x}, [{values}", $place, "]"),
+                        concat!("ldr {w}, [{weights}", $place, "]"),
+                        "sxtb16 {x_odd}, {x}, ror #8",
+                        "sxtb16 {x}, {x}",
+                        "sxtb16 {w_odd}, {w}, ror #8",
+                        "sxtb16 {w}, {w}",
+                        "smlabb {s0}, {x}, {w}, {s0}",
+                        "smlabb {s1}, {x_odd}, {w_odd}, {s1}",
+                        "smlatt {s2}, {x}, {w}, {s2}",
+                        "smlatt {s3}, {x_odd}, {w_odd}, {s3}",
+                    )+
+                    // Three places do not need it.
+                    "/* {c3} */",
+                    x = out(reg) _,
+                    w = out(reg) _,
+                    x_odd = out(reg) _,
+                    w_odd = out(reg) _,
+                    s0 = inout(reg) *s0,
+                    s1 = inout(reg) *s1,
+                    s2 = inout(reg) *s2,
+                    s3 = inout(reg) *s3,
+                    values = in(reg) values.as_ptr(),
+                    weights = in(reg) weights.as_ptr(),
+                    c = in(reg) channels,
+                    c3 = in(reg) 3 * channels,
+                    options(readonly, nostack),
+                );
+            }
+        };
+    }
+    if K == 3 {
+        add_rows!("", ", {c}", ", {c}, lsl #1");
+    } else {
+        add_rows!("", ", {c}", ", {c}, lsl #1", ", {c3}", ", {c}, lsl #2");
+    }
 }

@@ -1,13 +1,16 @@
-//! Armv7E-M DSP extension (Cortex-M4, M7): SMLAD over two pixels by two output channels; SMLABB and
-//! SMLATT, which the compiler makes of halves, over four channels of a depthwise layer.
+//! Armv7E-M DSP extension (Cortex-M4, M7): SMLAD over two pixels by two output channels, SMLABB and
+//! SMLATT over four channels of a depthwise layer.
 
 use super::super::layer::{Around, LayerParts, Scaling};
-use crate::arch::dsp::{dots, sxtb16, sxtb16_odd, word};
+use super::portable;
+use crate::arch::dsp::{add_row_products, dots_of_widened, sxtb16, sxtb16_odd, word};
 
-/// Pixels and output channels of a tile.
+/// Pixels, and output channels, of a tile.
 const TILE: usize = 2;
+/// Most input and most output channels that have room on the stack.
+const CHANNELS: usize = 256;
 
-/// As [`super::portable::pointwise`].
+/// As [`portable::pointwise`].
 pub(crate) fn pointwise(
     input: &[i8],
     weights: &[i8],
@@ -18,32 +21,76 @@ pub(crate) fn pointwise(
 ) {
     let inputs = inputs.max(1);
     let outputs = (weights.len() / inputs).max(1);
+    if inputs > CHANNELS || outputs > CHANNELS || !inputs.is_multiple_of(4) {
+        portable::pointwise(input, weights, inputs, scaling, around, out);
+        return;
+    }
+    let mut widened = [[0; 4]; CHANNELS / 4];
+    let mut sums = [[[0; TILE]; TILE]; CHANNELS / TILE];
+    let widened = widened.get_mut(..inputs / 4).unwrap_or_default();
+    let sums = sums.get_mut(..outputs / TILE).unwrap_or_default();
     let pixels = input.chunks(TILE * inputs);
-    let mut done = 0;
-    for (pixels, out) in pixels.zip(out.chunks_mut(TILE * outputs)) {
-        for (tile, weights) in weights.chunks_exact(TILE * inputs).enumerate() {
-            let sums = dots(weights, pixels, inputs);
-            for (pixel, sums) in sums.into_iter().enumerate() {
-                for (channel, sum) in (tile * TILE..).zip(sums) {
-                    let index = pixel * outputs + channel;
-                    let added = around.map_or(0, |around| around.added(done + index));
-                    // A tile may have one pixel.
-                    if let Some(out) = out.get_mut(index) {
-                        *out = scaling.output(channel, scaling.bias(channel) + sum, added);
-                    }
+    for (pair, (pixels, out)) in pixels.zip(out.chunks_mut(TILE * outputs)).enumerate() {
+        // The last pair may be one pixel, which is then taken twice.
+        let (first, rest) = pixels.split_at_checked(inputs).unwrap_or_default();
+        let second = if rest.is_empty() { first } else { rest };
+        let (first, second) = (first.as_chunks::<4>().0, second.as_chunks::<4>().0);
+        for (slot, (first, second)) in widened.iter_mut().zip(first.iter().zip(second)) {
+            let (first, second) = (word(first), word(second));
+            *slot = [
+                sxtb16(first),
+                sxtb16_odd(first),
+                sxtb16(second),
+                sxtb16_odd(second),
+            ];
+        }
+        for (sums, weights) in sums.iter_mut().zip(weights.chunks_exact(TILE * inputs)) {
+            *sums = dots_of_widened(weights, widened);
+        }
+        let done = pair * TILE * outputs;
+        for (pixel, out) in out.chunks_exact_mut(outputs).enumerate() {
+            match around {
+                None => scale::<false>(sums, pixel, scaling, |_| 0, out),
+                Some(around) => {
+                    let start = done + pixel * outputs;
+                    scale::<true>(sums, pixel, scaling, |c| around.added(start + c), out);
                 }
             }
         }
-        done += TILE * outputs;
     }
 }
 
-/// As [`super::portable::depthwise`].
+/// Outputs of one pixel of the pair.
+#[inline(always)]
+fn scale<const AROUND: bool>(
+    sums: &[[[i32; TILE]; TILE]],
+    pixel: usize,
+    scaling: Scaling,
+    added: impl Fn(usize) -> i32,
+    out: &mut [i8],
+) {
+    let (out, _) = out.as_chunks_mut::<TILE>();
+    let numbers = scaling.numbers::<TILE>();
+    for (tile, ((out, sums), numbers)) in out.iter_mut().zip(sums).zip(numbers).enumerate() {
+        let sums = if pixel == 0 { sums[0] } else { sums[1] };
+        for index in 0..TILE {
+            let added = if AROUND {
+                added(tile * TILE + index)
+            } else {
+                0
+            };
+            let (bias, multiplier) = numbers[index];
+            out[index] = scaling.scale(bias + sums[index], multiplier, added);
+        }
+    }
+}
+
+/// As [`portable::depthwise`].
 pub(crate) fn depthwise(rows: &[&[i8]], layer: &LayerParts, scaling: Scaling, out: &mut [i8]) {
     match rows {
         [a, b, c] => depthwise_of([a, b, c], layer, scaling, out),
         [a, b, c, d, e] => depthwise_of([a, b, c, d, e], layer, scaling, out),
-        _ => super::portable::depthwise(rows, layer, scaling, out),
+        _ => portable::depthwise(rows, layer, scaling, out),
     }
 }
 
@@ -53,49 +100,26 @@ fn depthwise_of<const K: usize>(
     scaling: Scaling,
     out: &mut [i8],
 ) {
-    // Channels are multiples of 4, so that all rows are whole words.
-    let channels = (layer.outputs() / 4).max(1);
+    // Channels are a multiple of 4.
+    let channels = layer.outputs().max(4);
     let step = layer.stride() * channels;
-    let rows = rows.map(|row| row.as_chunks::<4>().0);
-    let (weights, _) = layer.weights().as_chunks::<4>();
-    let (out, _) = out.as_chunks_mut::<4>();
+    let weights = layer.weights();
     for (x, out) in out.chunks_exact_mut(channels).enumerate() {
         let rows = rows.map(|row| row.get(x * step..).unwrap_or_default());
-        for (group, out) in out.iter_mut().enumerate() {
+        let (out, _) = out.as_chunks_mut::<4>();
+        let numbers = scaling.numbers::<4>();
+        for (group, (out, numbers)) in out.iter_mut().zip(numbers).enumerate() {
             let first = group * 4;
-            let mut sums = [first, first + 1, first + 2, first + 3].map(|c| scaling.bias(c));
-            let mut weights = weights
-                .get(group..)
-                .unwrap_or_default()
-                .iter()
-                .step_by(channels);
+            let mut sums = numbers.map(|(bias, _)| bias);
+            let mut weights = weights.get(first..).unwrap_or_default();
             for row in rows {
-                let values = row
-                    .get(group..)
-                    .unwrap_or_default()
-                    .iter()
-                    .step_by(channels);
-                for (value, weight) in values.zip(weights.by_ref().take(K)) {
-                    add_products(&mut sums, word(value), word(weight));
-                }
+                let values = row.get(first..).unwrap_or_default();
+                add_row_products::<K>(&mut sums, values, weights, channels);
+                weights = weights.get(K * channels..).unwrap_or_default();
             }
-            for (index, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                *out = scaling.output(first + index, sum, 0);
+            for index in 0..4 {
+                out[index] = scaling.scale(sums[index], numbers[index].1, 0);
             }
         }
     }
-}
-
-/// Adds the products of four bytes each.
-#[inline(always)]
-fn add_products(sums: &mut [i32; 4], values: u32, weights: u32) {
-    let (even, odd) = (sxtb16(values), sxtb16_odd(values));
-    let (even_weights, odd_weights) = (sxtb16(weights), sxtb16_odd(weights));
-    let low = |a: u32, b: u32| i32::from(a as i16) * i32::from(b as i16);
-    let top = |a: u32, b: u32| (a as i32 >> 16) * (b as i32 >> 16);
-    let [s0, s1, s2, s3] = sums;
-    *s0 += low(even, even_weights);
-    *s1 += low(odd, odd_weights);
-    *s2 += top(even, even_weights);
-    *s3 += top(odd, odd_weights);
 }
