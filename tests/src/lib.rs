@@ -1,5 +1,7 @@
 //! What cross-crate tests have in common: where the fixtures and the sample are, golden vectors.
 
+pub mod cross;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};

@@ -224,6 +224,18 @@ impl<'a> Scaling<'a> {
             .map_or(0, |b| i32::from_le_bytes(*b))
     }
 
+    /// Outputs of channels `first..first + N` from their sums without bias.
+    #[allow(dead_code)] // only some kernels take several at a time
+    #[inline(always)]
+    pub(super) fn outputs<const N: usize>(&self, first: usize, sums: [i32; N]) -> [i8; N] {
+        let words = |bytes: &[[u8; 4]]| -> [i32; N] {
+            let chunk = bytes.get(first..).and_then(|rest| rest.first_chunk::<N>());
+            chunk.map_or([0; N], |chunk| chunk.map(i32::from_le_bytes))
+        };
+        let (biases, multipliers) = (words(self.biases), words(self.multipliers));
+        core::array::from_fn(|i| self.scale(biases[i] + sums[i], multipliers[i], 0))
+    }
+
     /// Output of a channel from its sum; `added` is 0 or the value that goes around.
     #[inline(always)]
     pub(super) fn output(&self, channel: usize, sum: i32, added: i32) -> i8 {

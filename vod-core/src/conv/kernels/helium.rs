@@ -1,10 +1,15 @@
-//! Helium (Cortex-M55, M85): a row of weights is loaded once for four pixels.
+//! Helium (Cortex-M55, M85): a row of weights is loaded once for four pixels; the compiler makes
+//! vectors of sums and outputs.
 
 use super::super::layer::{Around, Scaling};
 use super::portable;
 use crate::arch::helium_dots_of_four;
 
 const PIXELS: usize = 4;
+/// Most output channels that have room on the stack.
+const CHANNELS: usize = 256;
+/// Outputs that are scaled at a time.
+const BLOCK: usize = 8;
 
 /// As [`portable::pointwise`].
 pub(crate) fn pointwise(
@@ -17,36 +22,35 @@ pub(crate) fn pointwise(
 ) {
     let inputs = inputs.max(1);
     let outputs = (weights.len() / inputs).max(1);
-    let mut pixels = input.chunks_exact(PIXELS * inputs);
-    let mut outs = out.chunks_exact_mut(PIXELS * outputs);
-    let mut done = 0;
-    for (values, out) in pixels.by_ref().zip(outs.by_ref()) {
-        let (first, second) = values.split_at(2 * inputs);
-        let (x0, x1) = first.split_at(inputs);
-        let (x2, x3) = second.split_at(inputs);
-        for (channel, weights) in weights.chunks_exact(inputs).enumerate() {
-            let sums = helium_dots_of_four(weights, [x0, x1, x2, x3]);
-            let bias = scaling.bias(channel);
-            for (pixel, [sum]) in sums.into_iter().enumerate() {
-                let index = pixel * outputs + channel;
-                let added = around.map_or(0, |around| around.added(done + index));
-                if let Some(out) = out.get_mut(index) {
-                    *out = scaling.output(channel, bias + sum, added);
-                }
+    if outputs > CHANNELS || around.is_some() {
+        portable::pointwise(input, weights, inputs, scaling, around, out);
+        return;
+    }
+    let mut sums = [[0; CHANNELS]; PIXELS];
+    let pixels = input.chunks(PIXELS * inputs);
+    for (pixels, out) in pixels.zip(out.chunks_mut(PIXELS * outputs)) {
+        // The first pixel again where there are fewer.
+        let mut values = [pixels.get(..inputs).unwrap_or_default(); PIXELS];
+        for (slot, pixel) in values.iter_mut().zip(pixels.chunks_exact(inputs)) {
+            *slot = pixel;
+        }
+        let [s0, s1, s2, s3] = &mut sums;
+        let slots = s0.iter_mut().zip(s1).zip(s2).zip(s3);
+        for (weights, (((s0, s1), s2), s3)) in weights.chunks_exact(inputs).zip(slots) {
+            [[*s0], [*s1], [*s2], [*s3]] = helium_dots_of_four(weights, values);
+        }
+        for (sums, out) in sums.iter().zip(out.chunks_exact_mut(outputs)) {
+            let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+            let mut first = 0;
+            for (out, sums) in blocks.iter_mut().zip(sums.as_chunks::<BLOCK>().0) {
+                *out = scaling.outputs(first, *sums);
+                first += BLOCK;
+            }
+            for (out, sum) in rest.iter_mut().zip(sums.iter().skip(first)) {
+                let [output] = scaling.outputs(first, [*sum]);
+                *out = output;
+                first += 1;
             }
         }
-        done += PIXELS * outputs;
     }
-    let around = around.map(|around| Around {
-        values: around.values.get(done..).unwrap_or_default(),
-        ..around
-    });
-    portable::pointwise(
-        pixels.remainder(),
-        weights,
-        inputs,
-        scaling,
-        around,
-        outs.into_remainder(),
-    );
 }

@@ -36,47 +36,53 @@ pub(crate) fn depthwise(rows: &[&[i8]], layer: &LayerParts, scaling: Scaling, ou
     let channels = layer.outputs().max(1);
     let step = layer.stride() * channels;
     for (x, out) in out.chunks_exact_mut(channels).enumerate() {
+        let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+        let places = Places {
+            rows,
+            weights: layer.weights(),
+            channels,
+        };
         let mut first = 0;
-        for out in out.chunks_mut(BLOCK) {
-            let mut sums = [0; BLOCK];
-            for (channel, sum) in (first..).zip(sums.iter_mut()) {
-                *sum = scaling.bias(channel);
-            }
-            let mut weights = layer.weights().chunks_exact(channels);
-            for row in rows {
-                let row = row.get(x * step..).unwrap_or_default();
-                for (values, weights) in row
-                    .chunks_exact(channels)
-                    .zip(weights.by_ref().take(rows.len()))
-                {
-                    let values = values.get(first..).unwrap_or_default();
-                    let weights = weights.get(first..).unwrap_or_default();
-                    add_products(&mut sums, values, weights);
-                }
-            }
-            for ((channel, out), sum) in (first..).zip(out).zip(sums) {
-                *out = scaling.output(channel, sum, 0);
-            }
+        for out in blocks {
+            *out = scaling.outputs(first, places.sums(x * step, first));
             first += BLOCK;
+        }
+        for out in rest {
+            let [output] = scaling.outputs(first, places.sums(x * step, first));
+            *out = output;
+            first += 1;
         }
     }
 }
 
-#[inline(always)]
-fn add_products(sums: &mut [i32; BLOCK], values: &[i8], weights: &[i8]) {
-    match (
-        values.first_chunk::<BLOCK>(),
-        weights.first_chunk::<BLOCK>(),
-    ) {
-        (Some(values), Some(weights)) => {
-            for ((sum, &value), &weight) in sums.iter_mut().zip(values).zip(weights) {
-                *sum += i32::from(value) * i32::from(weight);
+/// What a depthwise output is made of.
+struct Places<'r> {
+    rows: &'r [&'r [i8]],
+    weights: &'r [i8],
+    channels: usize,
+}
+
+impl Places<'_> {
+    /// Sums of products of channels `first..first + N`; the first place is at `start` of each row.
+    #[inline(always)]
+    fn sums<const N: usize>(&self, start: usize, first: usize) -> [i32; N] {
+        let mut sums = [0; N];
+        let mut weights = self.weights.get(first..).unwrap_or_default();
+        for row in self.rows {
+            let mut values = row.get(start + first..).unwrap_or_default();
+            for _ in 0..self.rows.len() {
+                if let Some((values, weights)) = values.first_chunk().zip(weights.first_chunk()) {
+                    sums = add_products(sums, values, weights);
+                }
+                values = values.get(self.channels..).unwrap_or_default();
+                weights = weights.get(self.channels..).unwrap_or_default();
             }
         }
-        _ => {
-            for ((sum, &value), &weight) in sums.iter_mut().zip(values).zip(weights) {
-                *sum += i32::from(value) * i32::from(weight);
-            }
-        }
+        sums
     }
+}
+
+#[inline(always)]
+fn add_products<const N: usize>(sums: [i32; N], values: &[i8; N], weights: &[i8; N]) -> [i32; N] {
+    core::array::from_fn(|i| sums[i] + i32::from(values[i]) * i32::from(weights[i]))
 }
