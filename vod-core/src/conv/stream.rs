@@ -164,7 +164,8 @@ impl<'n> Network<'n> {
     /// [`Self::stride`] or too long.
     pub fn grid(&self, height: usize, width: usize) -> Option<Grid> {
         stages(self, height, width)?;
-        Grid::new(height / self.stride(), width / self.stride())
+        let stride = self.stride().max(1);
+        Grid::new(height / stride, width / stride)
     }
 
     /// Bytes of scratch that a frame of `height x width` pixels needs; it grows with the width alone.
