@@ -15,7 +15,7 @@ pub(crate) use arm::dsp;
 #[cfg(vod_dsp)]
 pub(crate) use arm::dsp::squared_distance;
 #[cfg(all(vod_helium, feature = "conv"))]
-pub(crate) use arm::helium::dots_of_four as helium_dots_of_four;
+pub(crate) use arm::helium;
 
 use core::ops::Range;
 

@@ -224,6 +224,15 @@ impl<'a> Scaling<'a> {
             .map_or(0, |b| i32::from_le_bytes(*b))
     }
 
+    /// Outputs of the channels from `first` on from their sums without bias, four at a time.
+    #[cfg(vod_helium)]
+    #[inline(always)]
+    pub(super) fn scale_all(&self, first: usize, sums: &[i32], out: &mut [i8]) {
+        let biases = self.biases.get(first..).unwrap_or_default();
+        let multipliers = self.multipliers.get(first..).unwrap_or_default();
+        crate::arch::helium::scale(sums, biases, multipliers, self.offset, self.shift, out);
+    }
+
     /// Outputs of channels `first..first + N` from their sums without bias.
     #[allow(dead_code)] // only some kernels take several at a time
     #[inline(always)]

@@ -1,15 +1,15 @@
-//! Helium (Cortex-M55, M85): a row of weights is loaded once for four pixels; the compiler makes
-//! vectors of sums and outputs.
+//! Helium (Cortex-M55, M85): a row of weights is loaded once for four pixels, sums become outputs
+//! four at a time, 16 channels of a depthwise layer are taken together.
 
-use super::super::layer::{Around, Scaling};
+use super::super::layer::{Around, LayerParts, Scaling};
 use super::portable;
-use crate::arch::helium_dots_of_four;
+use crate::arch::helium::{add_row_products, dots_of_four};
 
 const PIXELS: usize = 4;
 /// Most output channels that have room on the stack.
 const CHANNELS: usize = 256;
-/// Outputs that are scaled at a time.
-const BLOCK: usize = 8;
+/// Channels of a depthwise layer that are taken at a time.
+const BLOCK: usize = 16;
 
 /// As [`portable::pointwise`].
 pub(crate) fn pointwise(
@@ -37,20 +37,46 @@ pub(crate) fn pointwise(
         let [s0, s1, s2, s3] = &mut sums;
         let slots = s0.iter_mut().zip(s1).zip(s2).zip(s3);
         for (weights, (((s0, s1), s2), s3)) in weights.chunks_exact(inputs).zip(slots) {
-            [[*s0], [*s1], [*s2], [*s3]] = helium_dots_of_four(weights, values);
+            [[*s0], [*s1], [*s2], [*s3]] = dots_of_four(weights, values);
         }
         for (sums, out) in sums.iter().zip(out.chunks_exact_mut(outputs)) {
-            let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
-            let mut first = 0;
-            for (out, sums) in blocks.iter_mut().zip(sums.as_chunks::<BLOCK>().0) {
-                *out = scaling.outputs(first, *sums);
-                first += BLOCK;
+            scaling.scale_all(0, sums, out);
+        }
+    }
+}
+
+/// As [`portable::depthwise`].
+pub(crate) fn depthwise(rows: &[&[i8]], layer: &LayerParts, scaling: Scaling, out: &mut [i8]) {
+    match rows {
+        [a, b, c] if layer.outputs().is_multiple_of(BLOCK) => {
+            depthwise_of([a, b, c], layer, scaling, out);
+        }
+        [a, b, c, d, e] if layer.outputs().is_multiple_of(BLOCK) => {
+            depthwise_of([a, b, c, d, e], layer, scaling, out);
+        }
+        _ => portable::depthwise(rows, layer, scaling, out),
+    }
+}
+
+fn depthwise_of<const K: usize>(
+    rows: [&[i8]; K],
+    layer: &LayerParts,
+    scaling: Scaling,
+    out: &mut [i8],
+) {
+    let channels = layer.outputs().max(1);
+    let step = layer.stride() * channels;
+    for (x, out) in out.chunks_exact_mut(channels).enumerate() {
+        for (block, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            let first = block * BLOCK;
+            let mut sums = [0; BLOCK];
+            let mut weights = layer.weights().get(first..).unwrap_or_default();
+            for row in rows {
+                let values = row.get(x * step + first..).unwrap_or_default();
+                add_row_products::<K>(&mut sums, values, weights, channels);
+                weights = weights.get(K * channels..).unwrap_or_default();
             }
-            for (out, sum) in rest.iter_mut().zip(sums.iter().skip(first)) {
-                let [output] = scaling.outputs(first, [*sum]);
-                *out = output;
-                first += 1;
-            }
+            scaling.scale_all(first, &sums, out);
         }
     }
 }

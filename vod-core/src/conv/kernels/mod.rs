@@ -13,11 +13,9 @@ use super::{MAX_PATCH, POOL};
 #[cfg(vod_dsp)]
 pub(super) use dsp::{depthwise, pointwise};
 #[cfg(vod_helium)]
-pub(super) use helium::pointwise;
-#[cfg(not(vod_dsp))]
-pub(super) use portable::depthwise;
+pub(super) use helium::{depthwise, pointwise};
 #[cfg(not(any(vod_dsp, vod_helium)))]
-pub(super) use portable::pointwise;
+pub(super) use portable::{depthwise, pointwise};
 
 /// Outputs that a convolution makes at a time.
 const PATCHES: usize = 4;
