@@ -281,62 +281,65 @@ pub(crate) fn dots_of_widened(weights: &[i8], vectors: &[[u32; 4]]) -> [[i32; 2]
     [[s00, s01], [s10, s11]]
 }
 
-/// Adds, for four channels, the products of 3 or 5 (`K`) places in a row; both slices hold
-/// `channels` bytes a place and start with the first of the four.
+/// Adds, for every channel, the products of 3 or 5 (`K`) places in a row; both slices hold a byte a
+/// channel and place. There are as many sums as channels, a multiple of 4.
 #[cfg(feature = "conv")]
-#[inline(always)]
-pub(crate) fn add_row_products<const K: usize>(
-    sums: &mut [i32; 4],
-    values: &[i8],
-    weights: &[i8],
-    channels: usize,
-) {
-    let needed = (K - 1) * channels + 4;
-    if values.len() < needed || weights.len() < needed {
+pub(crate) fn add_row_products<const K: usize>(sums: &mut [i32], values: &[i8], weights: &[i8]) {
+    let channels = sums.len();
+    let needed = K * channels;
+    let whole = channels != 0 && channels.is_multiple_of(4);
+    if !whole || values.len() < needed || weights.len() < needed {
         return;
     }
-    let [s0, s1, s2, s3] = sums;
     macro_rules! add_rows {
         ($($place:literal),+) => {
-            // SAFETY: reads four bytes at each of `K` places `channels` bytes apart, of both slices,
-            // whose lengths were checked. Armv7E-M loads unaligned words. A sum may set the Q flag,
-            // which is why flags are not promised to be kept.
+            // SAFETY: for each four channels reads four bytes at each of `K` places of both slices,
+            // whose lengths were checked, and four sums, which are written; ends where the sums do
+            // (there are at least four). Armv7E-M loads unaligned words; sums are aligned as LDM
+            // asks for. r6 and r7 can't be named as operands, yet a nameless operand may be put
+            // there: all operands are named, and the two are restored.
             unsafe {
                 asm!(
+                    "push {{r6, r7}}",
+                    "2:",
+                    "ldm r4, {{r10, r11, r12, lr}}",
                     $(
-                        concat!("ldr {x}, [{values}", $place, "]"),
-                        concat!("ldr {w}, [{weights}", $place, "]"),
-                        "sxtb16 {x_odd}, {x}, ror #8",
-                        "sxtb16 {x}, {x}",
-                        "sxtb16 {w_odd}, {w}, ror #8",
-                        "sxtb16 {w}, {w}",
-                        "smlabb {s0}, {x}, {w}, {s0}",
-                        "smlabb {s1}, {x_odd}, {w_odd}, {s1}",
-                        "smlatt {s2}, {x}, {w}, {s2}",
-                        "smlatt {s3}, {x_odd}, {w_odd}, {s3}",
+                        concat!("ldr r6, [r0", $place, "]"),
+                        concat!("ldr r7, [r1", $place, "]"),
+                        "sxtb16 r8, r6, ror #8",
+                        "sxtb16 r6, r6",
+                        "sxtb16 r9, r7, ror #8",
+                        "sxtb16 r7, r7",
+                        "smlabb r10, r6, r7, r10",
+                        "smlabb r11, r8, r9, r11",
+                        "smlatt r12, r6, r7, r12",
+                        "smlatt lr, r8, r9, lr",
                     )+
-                    // Three places do not need it.
-                    "/* {c3} */",
-                    x = out(reg) _,
-                    w = out(reg) _,
-                    x_odd = out(reg) _,
-                    w_odd = out(reg) _,
-                    s0 = inout(reg) *s0,
-                    s1 = inout(reg) *s1,
-                    s2 = inout(reg) *s2,
-                    s3 = inout(reg) *s3,
-                    values = in(reg) values.as_ptr(),
-                    weights = in(reg) weights.as_ptr(),
-                    c = in(reg) channels,
-                    c3 = in(reg) 3 * channels,
-                    options(readonly, nostack),
+                    "adds r0, r0, #4",
+                    "adds r1, r1, #4",
+                    "stm r4!, {{r10, r11, r12, lr}}",
+                    "cmp r4, r5",
+                    "bne 2b",
+                    "pop {{r6, r7}}",
+                    inout("r0") values.as_ptr() => _,
+                    inout("r1") weights.as_ptr() => _,
+                    in("r2") channels,
+                    in("r3") 3 * channels,
+                    inout("r4") sums.as_mut_ptr() => _,
+                    in("r5") sums.as_ptr_range().end,
+                    out("r8") _,
+                    out("r9") _,
+                    out("r10") _,
+                    out("r11") _,
+                    out("r12") _,
+                    out("lr") _,
                 );
             }
         };
     }
     if K == 3 {
-        add_rows!("", ", {c}", ", {c}, lsl #1");
+        add_rows!("", ", r2", ", r2, lsl #1");
     } else {
-        add_rows!("", ", {c}", ", {c}, lsl #1", ", {c3}", ", {c}, lsl #2");
+        add_rows!("", ", r2", ", r2, lsl #1", ", r3", ", r2, lsl #2");
     }
 }

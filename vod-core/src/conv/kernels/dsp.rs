@@ -100,25 +100,27 @@ fn depthwise_of<const K: usize>(
     scaling: Scaling,
     out: &mut [i8],
 ) {
-    // Channels are a multiple of 4.
-    let channels = layer.outputs().max(4);
+    let channels = layer.outputs().max(1);
     let step = layer.stride() * channels;
-    let weights = layer.weights();
+    let mut sums = [0; CHANNELS];
+    let Some(sums) = sums.get_mut(..channels) else {
+        portable::depthwise(&rows, layer, scaling, out);
+        return;
+    };
     for (x, out) in out.chunks_exact_mut(channels).enumerate() {
-        let rows = rows.map(|row| row.get(x * step..).unwrap_or_default());
-        let (out, _) = out.as_chunks_mut::<4>();
-        let numbers = scaling.numbers::<4>();
-        for (group, (out, numbers)) in out.iter_mut().zip(numbers).enumerate() {
-            let first = group * 4;
-            let mut sums = numbers.map(|(bias, _)| bias);
-            let mut weights = weights.get(first..).unwrap_or_default();
-            for row in rows {
-                let values = row.get(first..).unwrap_or_default();
-                add_row_products::<K>(&mut sums, values, weights, channels);
-                weights = weights.get(K * channels..).unwrap_or_default();
-            }
+        sums.fill(0);
+        let mut weights = layer.weights();
+        for row in rows {
+            let values = row.get(x * step..).unwrap_or_default();
+            add_row_products::<K>(sums, values, weights);
+            weights = weights.get(K * channels..).unwrap_or_default();
+        }
+        // Channels are a multiple of 4.
+        let (out, sums) = (out.as_chunks_mut::<4>().0, sums.as_chunks::<4>().0);
+        for ((out, sums), numbers) in out.iter_mut().zip(sums).zip(scaling.numbers::<4>()) {
             for index in 0..4 {
-                out[index] = scaling.scale(sums[index], numbers[index].1, 0);
+                let (bias, multiplier) = numbers[index];
+                out[index] = scaling.scale(bias + sums[index], multiplier, 0);
             }
         }
     }
