@@ -123,8 +123,15 @@ fn emulate(folder: &Path, machine: &[&str], program: &Path) -> String {
         Command::new("qemu-system-arm")
             .current_dir(folder)
             .args(machine)
-            .args(["-icount", "shift=0", "-nographic"])
-            .args(["-semihosting-config", "enable=on,target=native", "-kernel"])
+            .args(["-icount", "shift=0", "-display", "none", "-monitor", "none"])
+            .args([
+                "-serial",
+                "none",
+                "-chardev",
+                "stdio,id=text",
+                "-semihosting-config",
+            ])
+            .args(["enable=on,target=native,chardev=text", "-kernel"])
             .arg(program),
     )
 }
