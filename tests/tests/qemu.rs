@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use vod_core::bank::BankParts;
-use vod_core::{Bank, Grid, Scorer};
+use vod_core::{Bank, Grid};
 use vod_host::bank_file::{BankFile, encode_parts};
-use vod_host::device::{Device, Patience, Port};
+use vod_host::device::{Device, Patience, Port, host_verdict};
 use vod_protocol::{Client, ClientError, TimedRead};
 use vod_tests::{GOLDEN_IMAGES, fixture};
 
@@ -383,11 +383,7 @@ fn a_kill_at_any_byte_of_an_update_leaves_a_working_bank() {
         updated += usize::from(generation == Some(2));
         let verdict = device.score(grid, features).unwrap();
         let view = Bank::from_bytes(bank).unwrap();
-        let scorer = Scorer::new(&view);
-        let (mut map, mut scratch) = (vec![0; grid.len()], vec![0; scorer.scratch_len_for(grid)]);
-        let wanted = scorer
-            .score_frame(grid, features, &mut map, &mut scratch)
-            .unwrap();
+        let (wanted, map) = host_verdict(&view, grid, features).unwrap();
         assert_eq!(
             (verdict.score, verdict.threshold),
             (wanted.score, wanted.threshold)

@@ -6,8 +6,9 @@ mod simulated;
 use embedded_io::ErrorKind;
 use proptest::prelude::*;
 use simulated::{BUFFER, Flashes, MAX_DATA, MAX_PATCHES, MAX_ROW, Session, connect};
-use vod_core::{Bank, BankParts, Grid, ScoreStage, Scorer, ValueKind, regions};
+use vod_core::{Bank, BankParts, Grid, ScoreStage, ValueKind};
 use vod_host::bank_file::encode_parts;
+use vod_host::device::host_verdict;
 use vod_protocol::faults::Fault;
 use vod_protocol::{
     ClientError, Header, Received, Refusal, Request, Responder, Response, VERSION, Verdict, encode,
@@ -77,23 +78,7 @@ fn frame(seed: u64, grid: Grid) -> Vec<i8> {
 
 /// What the device has to answer, its cycles apart.
 fn expected(bank: &[u8], grid: Grid, features: &[i8]) -> (Verdict, Vec<i32>) {
-    let bank = Bank::from_bytes(bank).unwrap();
-    let scorer = Scorer::new(&bank);
-    let mut map = vec![0; grid.len()];
-    let mut scratch = vec![0; scorer.scratch_len_for(grid)];
-    let score = scorer
-        .score_frame(grid, features, &mut map, &mut scratch)
-        .unwrap();
-    let mut labels = vec![0; grid.len()];
-    let verdict = Verdict {
-        score: score.score,
-        threshold: score.threshold,
-        anomalous: score.anomalous(),
-        map_max: score.map_max,
-        cycles: 0,
-        regions: regions(&map, grid, bank.parts().map_threshold, &mut labels).unwrap(),
-    };
-    (verdict, map)
+    host_verdict(&Bank::from_bytes(bank).unwrap(), grid, features).unwrap()
 }
 
 /// Has a frame scored and compares everything with the host's own result.

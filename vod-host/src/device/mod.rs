@@ -133,19 +133,7 @@ impl Device {
     /// # Errors
     /// [`Error::Device`]; [`Error::Frame`] where the features do not fit the bank.
     pub fn compare(&mut self, bank: &Bank, grid: Grid, features: &[i8]) -> Result<Comparison> {
-        let scorer = Scorer::new(bank);
-        let mut map = vec![0; grid.len()];
-        let mut scratch = vec![0; scorer.scratch_len_for(grid)];
-        let frame = scorer.score_frame(grid, features, &mut map, &mut scratch)?;
-        let mut labels = vec![0; grid.len()];
-        let host = Verdict {
-            score: frame.score,
-            threshold: frame.threshold,
-            anomalous: frame.anomalous(),
-            map_max: frame.map_max,
-            cycles: 0,
-            regions: regions(&map, grid, bank.parts().map_threshold, &mut labels)?,
-        };
+        let (host, map) = host_verdict(bank, grid, features)?;
         let verdict = self.client.score(grid, features);
         let device = self.checked(verdict)?;
         let mut found = vec![0; grid.len()];
@@ -168,6 +156,28 @@ impl Device {
             reason,
         }
     }
+}
+
+/// What a device has to answer to int8 features `[height, width, dimension]`, but for its cycles, and
+/// the smoothed map, `[height, width]`.
+///
+/// # Errors
+/// [`Error::Frame`] where the features do not fit the bank.
+pub fn host_verdict(bank: &Bank, grid: Grid, features: &[i8]) -> Result<(Verdict, Vec<i32>)> {
+    let scorer = Scorer::new(bank);
+    let mut map = vec![0; grid.len()];
+    let mut scratch = vec![0; scorer.scratch_len_for(grid)];
+    let frame = scorer.score_frame(grid, features, &mut map, &mut scratch)?;
+    let mut labels = vec![0; grid.len()];
+    let verdict = Verdict {
+        score: frame.score,
+        threshold: frame.threshold,
+        anomalous: frame.anomalous(),
+        map_max: frame.map_max,
+        cycles: 0,
+        regions: regions(&map, grid, bank.parts().map_threshold, &mut labels)?,
+    };
+    Ok((verdict, map))
 }
 
 /// The SHA-256 of a bank, lower-case hexadecimal.
