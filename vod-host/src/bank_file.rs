@@ -305,10 +305,13 @@ pub fn encode_parts(parts: &BankParts) -> Result<Vec<u8>> {
     wrap(MAGIC, VERSION, &body)
 }
 
-/// A file around its body: magic, version, length, body, CRC-32.
+/// A file of the project's layout: magic, version, reserved, body length, body, CRC-32.
+///
+/// # Errors
+/// [`Error::Fit`] for a body of 4 GB and more.
 pub(crate) fn wrap(magic: [u8; 4], version: u16, body: &[u8]) -> Result<Vec<u8>> {
     let length = u32::try_from(body.len())
-        .map_err(|_| Error::Fit(format!("file of {} bytes is too large", body.len())))?;
+        .map_err(|_| Error::Fit(format!("a file of {} bytes is too large", body.len())))?;
     let mut bytes = Vec::with_capacity(HEADER_LEN + body.len() + TRAILER_LEN);
     bytes.extend(magic);
     bytes.extend(version.to_le_bytes());
@@ -317,4 +320,38 @@ pub(crate) fn wrap(magic: [u8; 4], version: u16, body: &[u8]) -> Result<Vec<u8>>
     bytes.extend(body);
     bytes.extend(checksum(&bytes).to_le_bytes());
     Ok(bytes)
+}
+
+/// The body of a file that [`wrap`] made; says why where it is none.
+pub(crate) fn unwrap_body(
+    bytes: &[u8],
+    magic: [u8; 4],
+    version: u16,
+) -> std::result::Result<&[u8], String> {
+    if !bytes.starts_with(&magic) {
+        let magic = String::from_utf8_lossy(&magic).into_owned();
+        return Err(format!("it does not start with `{magic}`"));
+    }
+    let short = || format!("it was cut off, {} bytes are left", bytes.len());
+    let (covered, sum) = bytes.split_last_chunk::<TRAILER_LEN>().ok_or_else(short)?;
+    let (header, body) = covered
+        .split_first_chunk::<HEADER_LEN>()
+        .ok_or_else(short)?;
+    let found = u16::from_le_bytes([header[4], header[5]]);
+    if found != version {
+        return Err(format!(
+            "it has format version {found}, this program reads version {version}"
+        ));
+    }
+    let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+    if length as usize != body.len() {
+        return Err(format!(
+            "it has {} bytes of content, its header promises {length}",
+            body.len()
+        ));
+    }
+    if checksum(covered) != u32::from_le_bytes(*sum) {
+        return Err("it is damaged, its CRC-32 does not match".into());
+    }
+    Ok(body)
 }

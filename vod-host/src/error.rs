@@ -113,6 +113,36 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// A file of generalist weights was refused.
+    #[error("{}: no usable weights file: {reason}", path.display())]
+    Weights {
+        /// The weights file.
+        path: PathBuf,
+        /// What is wrong in it.
+        reason: String,
+    },
+    /// The weights were trained with another backbone than the one at hand.
+    #[error(
+        "weights were trained with backbone `{expected_id}` ({expected}), the one at hand is `{found_id}` ({found}); train weights for it with `vod train --backbone`"
+    )]
+    WeightsBackbone {
+        /// Id in the weights.
+        expected_id: String,
+        /// Model hash in the weights.
+        expected: String,
+        /// Id of the backbone at hand.
+        found_id: String,
+        /// Hash of the backbone at hand.
+        found: String,
+    },
+    /// The weights were trained with another preprocessing than the one asked for.
+    #[error("weights were trained with another preprocessing ({expected}) than this one ({found})")]
+    WeightsPreprocess {
+        /// In the weights.
+        expected: String,
+        /// What was asked for.
+        found: String,
+    },
     /// Frame and bank do not fit together.
     #[error("frame can't be scored: {0}")]
     Frame(#[from] FrameError),

@@ -37,6 +37,7 @@ pub mod eval;
 pub mod export;
 pub mod features;
 pub mod fit;
+pub mod generalist;
 pub mod image;
 pub mod preprocess;
 pub mod reference;

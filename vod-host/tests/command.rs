@@ -416,3 +416,112 @@ fn a_synthesised_set_is_evaluated_down_to_pixels_with_a_page() {
     );
     assert!(!page.contains("http"), "the page must not reach out");
 }
+
+#[test]
+fn weights_are_trained_blended_in_and_refused_where_they_do_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (set, weights) = (sample().display().to_string(), path("w.vodw"));
+    let train = [
+        "train",
+        &set,
+        "--out",
+        &weights,
+        "--size",
+        "160",
+        "--source-shots",
+        "2",
+        "--draws",
+        "1",
+        "--source-images",
+        "4",
+    ];
+    let output = vod(&train);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(std::fs::metadata(&weights).unwrap().len() < 8192);
+    check_error(&vod(&train), 1, "exists already");
+
+    let fit = |more: &[&str]| {
+        let bank = path("part.vod");
+        let mut arguments = vec!["fit", &set, "--out", &bank, "--force", "--shots", "2"];
+        arguments.extend(["--weights", &weights, "--json", "-"]);
+        arguments.extend(more);
+        vod(&arguments)
+    };
+    let output = fit(&["--size", "160", "--blends", "0", "--generalist", "0.5"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["mix"]["generalist"], 0.5);
+    let bank = vod_host::bank_file::BankFile::read(Path::new(&path("part.vod"))).unwrap();
+    assert!(bank.bank().unwrap().weights().any(|w| w != 0));
+
+    check_error(&fit(&["--size", "192"]), 1, "another preprocessing");
+    check_error(
+        &fit(&["--size", "160", "--values", "magnitude"]),
+        1,
+        "Magnitude",
+    );
+    let model = fit(&["--size", "154", "--backbone", "vit"]);
+    check_error(&model, 1, "trained with backbone `edge`");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    check_error(&fit(&["--size", "160"]), 1, "no usable weights file");
+}
+
+#[test]
+fn one_set_left_out_is_judged_by_what_the_others_teach() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("made").display().to_string();
+    let set = sample().display().to_string();
+    let output = vod(&["synthesise", &set, "--out", &made]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let small = [
+        "--size", "160", "--shots", "2", "--seeds", "1", "--json", "-",
+    ];
+    let training = [
+        "--source-shots",
+        "2",
+        "--draws",
+        "1",
+        "--source-images",
+        "4",
+    ];
+    for method in ["vod", "raw"] {
+        let mut arguments = vec!["eval", &set, &made, "--leave-one-out", "--method", method];
+        arguments.extend(small.iter().chain(&training));
+        let output = vod(&arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for set in result["datasets"].as_array().unwrap() {
+            let auroc = set["runs"][0]["image_auroc"].as_f64().unwrap();
+            assert!((0.0..=1.0).contains(&auroc), "{method} {auroc}");
+        }
+    }
+    // With both sets in one domain nothing is left to learn from.
+    let names = "solar-cells,made";
+    let mut arguments = vec!["eval", &set, &made, "--leave-one-out", "--domain", names];
+    arguments.extend(small.iter().chain(&training));
+    check_error(&vod(&arguments), 1, "no anomalies to learn from");
+}
+
+#[test]
+fn gaps_are_measured_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("gaps.html").display().to_string();
+    let set = sample().display().to_string();
+    let mut arguments = vec!["gaps", &set, "--report", &page, "--json", "-"];
+    arguments.extend(["--source-shots", "2", "--source-images", "6"]);
+    let output = vod(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let kinds: Vec<&str> = result["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gap| gap["comparison"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["normal_abnormal", "real_synthetic"]);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.contains("Real and pasted defects"));
+}

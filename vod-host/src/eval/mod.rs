@@ -3,8 +3,10 @@
 pub mod metrics;
 mod patchcore;
 mod protocol;
+mod raw_residual;
 
 pub use patchcore::PatchCore;
 pub use protocol::{
     DatasetResult, EvalOptions, Evaluation, Example, Mean, Method, Role, Run, evaluate, summarise,
 };
+pub use raw_residual::RawResidual;

@@ -15,11 +15,12 @@ use super::metrics::{
     roc_curve,
 };
 use super::patchcore::PatchCore;
+use super::raw_residual::RawResidual;
 use crate::bank_file::{BankFile, SyntheticFigures};
 use crate::dataset::{Dataset, TestImage, choose_references, file_name};
 use crate::error::{Error, Result};
 use crate::features::{Extractor, FeatureGrid};
-use crate::fit::{self, FitOptions};
+use crate::fit::{self, FitOptions, Mix};
 use crate::score::{ScoreScale, score_frame};
 
 /// Test images that are taken through the backbone together.
@@ -36,6 +37,8 @@ pub enum Method {
     Bank,
     /// [`PatchCore`] on the same features.
     PatchCore,
+    /// [`RawResidual`] on the same residuals.
+    RawResidual,
 }
 
 /// Options of an evaluation.
@@ -84,6 +87,8 @@ pub struct Run {
     pub true_positive_rate: Option<f64>,
     /// Share of the discriminant in the patch score.
     pub blend: Option<f64>,
+    /// Whose discriminant that is.
+    pub mix: Option<Mix>,
     /// Figures on the fit's synthetic anomalies.
     pub synthetic: Option<SyntheticFigures>,
     /// Image AUROC of each kind of defect against the good images.
@@ -172,9 +177,10 @@ pub struct Evaluation {
 
 /// What one run scores with.
 enum Scorer {
-    Bank(Box<BankFile>),
-    Paired(Box<BankFile>, PathBuf),
+    Bank(Box<BankFile>, Mix),
+    Paired(Box<BankFile>, Mix, PathBuf),
     PatchCore(PatchCore),
+    RawResidual(Box<RawResidual>),
 }
 
 struct Candidate<'b> {
@@ -315,15 +321,27 @@ fn candidate<'b>(
             }
             let bank = Box::new(fitted.bank);
             if options.fit.paired {
-                Scorer::Paired(bank, folder.join("train").join(crate::dataset::GOOD))
+                Scorer::Paired(
+                    bank,
+                    fitted.mix,
+                    folder.join("train").join(crate::dataset::GOOD),
+                )
             } else {
-                Scorer::Bank(bank)
+                Scorer::Bank(bank, fitted.mix)
             }
         }
-        Method::PatchCore if extractor.backbone().needs_calibration() => {
+        Method::PatchCore | Method::RawResidual if extractor.backbone().needs_calibration() => {
             return Err(Error::Data(
                 "a backbone that is calibrated by the fit gives no features without one".into(),
             ));
+        }
+        Method::RawResidual => {
+            let fit_options = FitOptions {
+                seed,
+                ..options.fit.clone()
+            };
+            let model = RawResidual::fit(extractor, &paths, &fit_options, progress)?;
+            Scorer::RawResidual(Box::new(model))
         }
         Method::PatchCore => {
             let grids: Vec<FeatureGrid> = paths
@@ -341,10 +359,10 @@ fn candidate<'b>(
         }
     };
     let own = match &scorer {
-        Scorer::Bank(file) | Scorer::Paired(file, _) => {
+        Scorer::Bank(file, _) | Scorer::Paired(file, _, _) => {
             crate::backbone::of_bank(file, extractor.backbone())?
         }
-        Scorer::PatchCore(_) => None,
+        Scorer::PatchCore(_) | Scorer::RawResidual(_) => None,
     };
     let own = own.map(|own| extractor.with_backbone(own)).transpose()?;
     Ok(Candidate {
@@ -371,7 +389,11 @@ fn score(
             let (score, map) = model.score(features)?;
             (score, None, map)
         }
-        Scorer::Bank(file) => {
+        Scorer::RawResidual(model) => {
+            let (score, map) = model.score(features)?;
+            (score, None, map)
+        }
+        Scorer::Bank(file, _) => {
             let queries = file.host().transform.quantise(features);
             let (frame, map) = score_frame(&file.bank().map_err(broken)?, height, width, &queries)?;
             (
@@ -380,7 +402,7 @@ fn score(
                 map.mapv(|v| v as f32),
             )
         }
-        Scorer::Paired(file, templates) => {
+        Scorer::Paired(file, _, templates) => {
             let path = template(templates, &test.path)?;
             let transform = &file.host().transform;
             let (template, _) = extractor.load(&path)?;
@@ -477,13 +499,13 @@ fn figures(
     let seconds = feature_seconds + scored.iter().map(|s| s.seconds).sum::<f64>();
     let threads = rayon::current_num_threads() as f64;
     let examples = examples(set, scored);
-    let (bank_bytes, blend, synthetic) = match &candidate.scorer {
-        Scorer::Bank(file) | Scorer::Paired(file, _) => {
-            let host = file.host();
-            let synthetic = Some(host.calibration.synthetic);
-            (file.bytes().len(), Some(host.blend), synthetic)
+    let (bank_bytes, mix, synthetic) = match &candidate.scorer {
+        Scorer::Bank(file, mix) | Scorer::Paired(file, mix, _) => {
+            let synthetic = Some(file.host().calibration.synthetic);
+            (file.bytes().len(), Some(*mix), synthetic)
         }
         Scorer::PatchCore(model) => (model.bank_bytes(), None, None),
+        Scorer::RawResidual(_) => (0, None, None),
     };
     Run {
         shots: candidate.shots,
@@ -500,7 +522,8 @@ fn figures(
         references: candidate.references,
         false_positive_rate: rate(false),
         true_positive_rate: rate(true),
-        blend,
+        blend: mix.map(|m| m.specialist + m.generalist),
+        mix,
         synthetic,
         kinds,
         roc: roc_curve(&scores, &labels),

@@ -24,16 +24,16 @@ impl Moments {
         }
     }
 
-    /// Adds one profile (ascending values).
-    pub fn add(&mut self, profile: &[i16]) {
+    /// Adds one profile, `[D]`.
+    pub fn add<T: Copy + Into<f64>>(&mut self, profile: &[T]) {
         let dimension = self.sum.len();
         self.count += 1.0;
         for (i, &a) in profile.iter().enumerate() {
-            let a = f64::from(a);
+            let a: f64 = a.into();
             self.sum[i] += a;
             let line = &mut self.products[i * dimension..i * dimension + i + 1];
             for (product, &b) in line.iter_mut().zip(profile) {
-                *product += a * f64::from(b);
+                *product += a * b.into();
             }
         }
     }
@@ -52,6 +52,17 @@ impl Moments {
         self.count
     }
 
+    /// Standard deviation of `weights . profile`.
+    pub fn deviation_along(&self, weights: &[f64]) -> f64 {
+        let mut variance = 0.0;
+        for (i, a) in weights.iter().enumerate() {
+            for (j, b) in weights.iter().enumerate() {
+                variance += a * b * self.covariance(i.max(j), i.min(j));
+            }
+        }
+        variance.max(0.0).sqrt().max(1e-9)
+    }
+
     fn mean(&self, i: usize) -> f64 {
         self.sum[i] / self.count
     }
@@ -62,46 +73,174 @@ impl Moments {
     }
 }
 
-/// Weights of the sorted values, from the shrinkage LDA
-/// `(S + shrinkage * I) w = (m_abnormal - m_normal)` on values that were standardised by the normal
-/// class; `S` is the mean of the two classes' covariances. Scaled so that normal scores have a
-/// standard deviation of 1.
+/// How the profiles of an abnormal class differ from those of a normal one: what a linear
+/// discriminant is made from.
+#[derive(Clone, Debug)]
+pub struct Contrast {
+    /// Mean of the abnormal class minus mean of the normal one, `[D]`.
+    shift: Vec<f64>,
+    /// Standard deviations of the normal class, `[D]`, at least a quarter of an int8 unit.
+    deviation: Vec<f64>,
+    /// Mean of the two classes' covariances; lower triangle, row by row, full square storage.
+    scatter: Vec<f64>,
+}
+
+impl Contrast {
+    /// The contrast of two classes.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] where a class has fewer than two profiles.
+    pub fn of(normal: &Moments, abnormal: &Moments) -> Result<Self> {
+        let dimension = normal.sum.len();
+        if normal.count < 2.0 || abnormal.count < 2.0 {
+            return Err(Error::Fit(format!(
+                "{} normal and {} abnormal patches are too few for a discriminant",
+                normal.count, abnormal.count
+            )));
+        }
+        let mut scatter = vec![0.0; dimension * dimension];
+        for i in 0..dimension {
+            for j in 0..=i {
+                scatter[i * dimension + j] =
+                    (normal.covariance(i, j) + abnormal.covariance(i, j)) / 2.0;
+            }
+        }
+        Ok(Self {
+            shift: (0..dimension)
+                .map(|i| abnormal.mean(i) - normal.mean(i))
+                .collect(),
+            deviation: (0..dimension)
+                .map(|i| normal.covariance(i, i).max(0.0).sqrt().max(0.25))
+                .collect(),
+            scatter,
+        })
+    }
+
+    /// The contrast of profiles whose values are divided by `units`, `[D]`.
+    pub fn divided(mut self, units: &[f64]) -> Self {
+        let dimension = units.len();
+        for (i, unit) in units.iter().enumerate() {
+            self.shift[i] /= unit;
+            self.deviation[i] /= unit;
+            let line = &mut self.scatter[i * dimension..i * dimension + i + 1];
+            for (value, other) in line.iter_mut().zip(units) {
+                *value /= unit * other;
+            }
+        }
+        self
+    }
+
+    /// The mean of several contrasts, each with its weight (variances are averaged, not
+    /// deviations).
+    ///
+    /// # Errors
+    /// [`Error::Fit`] where there are none.
+    pub fn mean<'c>(contrasts: impl IntoIterator<Item = (&'c Self, f64)>) -> Result<Self> {
+        let mut sum: Option<Self> = None;
+        let mut total = 0.0;
+        for (contrast, weight) in contrasts {
+            let dimension = contrast.shift.len();
+            let sum = sum.get_or_insert_with(|| Self {
+                shift: vec![0.0; dimension],
+                deviation: vec![0.0; dimension],
+                scatter: vec![0.0; dimension * dimension],
+            });
+            total += weight;
+            let add = |to: &mut [f64], from: &[f64], power: i32| {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to += weight * from.powi(power);
+                }
+            };
+            add(&mut sum.shift, &contrast.shift, 1);
+            add(&mut sum.deviation, &contrast.deviation, 2);
+            add(&mut sum.scatter, &contrast.scatter, 1);
+        }
+        let mut mean = sum.ok_or_else(|| Error::Fit("no profiles to learn from".into()))?;
+        mean.shift.iter_mut().for_each(|v| *v /= total);
+        mean.scatter.iter_mut().for_each(|v| *v /= total);
+        let root = |v: &mut f64| *v = (*v / total).sqrt();
+        mean.deviation.iter_mut().for_each(root);
+        Ok(mean)
+    }
+
+    /// Weights of the values: `(S + shrinkage * I) w = shift` on values that are standardised by
+    /// the normal class.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] where the system can't be solved.
+    pub fn direction(&self, shrinkage: f64) -> Result<Vec<f64>> {
+        let dimension = self.shift.len();
+        let deviation = &self.deviation;
+        let scatter = Mat::from_fn(dimension, dimension, |i, j| {
+            let within = self.scatter[i.max(j) * dimension + i.min(j)];
+            let ridge = if i == j { shrinkage } else { 0.0 };
+            within / (deviation[i] * deviation[j]) + ridge
+        });
+        let shift = Mat::from_fn(dimension, 1, |i, _| self.shift[i] / deviation[i]);
+        let solution = scatter
+            .llt(Side::Lower)
+            .map_err(|e| Error::Fit(format!("discriminant: {e:?}")))?
+            .solve(&shift);
+        Ok((0..dimension)
+            .map(|i| solution[(i, 0)] / deviation[i])
+            .collect())
+    }
+}
+
+/// Weights of the sorted values, from the shrinkage LDA of the two classes, scaled so that normal
+/// scores have a standard deviation of 1.
 ///
 /// # Errors
 /// [`Error::Fit`] where a class is empty or the system can't be solved.
 pub fn shrinkage_lda(normal: &Moments, abnormal: &Moments, shrinkage: f64) -> Result<Vec<f64>> {
-    let dimension = normal.sum.len();
-    if normal.count < 2.0 || abnormal.count < 2.0 {
-        return Err(Error::Fit(format!(
-            "{} normal and {} abnormal patches are too few for a discriminant",
-            normal.count, abnormal.count
-        )));
+    let mut weights = Contrast::of(normal, abnormal)?.direction(shrinkage)?;
+    let deviation = normal.deviation_along(&weights);
+    weights.iter_mut().for_each(|w| *w /= deviation);
+    Ok(weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Contrast, Moments};
+    use crate::dataset::SplitMix64;
+
+    fn classes(unit: f64) -> [Moments; 2] {
+        let mut random = SplitMix64::new(3);
+        [0.0, 20.0].map(|shift| {
+            let mut moments = Moments::new(3);
+            for _ in 0..200 {
+                let common = random.between(-30.0, 30.0);
+                let profile = [0.0, 1.0, 2.0].map(|i| {
+                    let value: f64 = common + random.between(-20.0, 20.0) + shift * i;
+                    value.round() / unit
+                });
+                moments.add(&profile);
+            }
+            moments
+        })
     }
-    let deviation: Vec<f64> = (0..dimension)
-        .map(|i| normal.covariance(i, i).max(0.0).sqrt().max(0.25))
-        .collect();
-    let scatter = Mat::from_fn(dimension, dimension, |i, j| {
-        let (low, high) = (i.min(j), i.max(j));
-        let mean = (normal.covariance(high, low) + abnormal.covariance(high, low)) / 2.0;
-        let ridge = if i == j { shrinkage } else { 0.0 };
-        mean / (deviation[i] * deviation[j]) + ridge
-    });
-    let shift = Mat::from_fn(dimension, 1, |i, _| {
-        (abnormal.mean(i) - normal.mean(i)) / deviation[i]
-    });
-    let solution = scatter
-        .llt(Side::Lower)
-        .map_err(|e| Error::Fit(format!("discriminant: {e:?}")))?
-        .solve(&shift);
-    let weights: Vec<f64> = (0..dimension)
-        .map(|i| solution[(i, 0)] / deviation[i])
-        .collect();
-    let mut variance = 0.0;
-    for i in 0..dimension {
-        for j in 0..dimension {
-            variance += weights[i] * weights[j] * normal.covariance(i.max(j), i.min(j));
+
+    #[test]
+    fn a_divided_contrast_is_that_of_divided_profiles() {
+        let [normal, abnormal] = classes(1.0);
+        let divided = Contrast::of(&normal, &abnormal).unwrap().divided(&[2.0; 3]);
+        let [normal, abnormal] = classes(2.0);
+        let expected = Contrast::of(&normal, &abnormal).unwrap();
+        let (a, b) = (divided.direction(1.0), expected.direction(1.0));
+        for (a, b) in a.unwrap().iter().zip(&b.unwrap()) {
+            assert!((a - b).abs() < 1e-9, "{a} {b}");
         }
     }
-    let spread = variance.max(0.0).sqrt().max(1e-9);
-    Ok(weights.iter().map(|w| w / spread).collect())
+
+    #[test]
+    fn equal_contrasts_are_their_own_mean() {
+        let [normal, abnormal] = classes(1.0);
+        let one = Contrast::of(&normal, &abnormal).unwrap();
+        let mean = Contrast::mean([(&one, 0.5), (&one, 2.0)]).unwrap();
+        let (a, b) = (mean.direction(0.5), one.direction(0.5));
+        for (a, b) in a.unwrap().iter().zip(&b.unwrap()) {
+            assert!((a - b).abs() < 1e-9, "{a} {b}");
+        }
+        assert!(Contrast::mean([]).is_err());
+    }
 }

@@ -6,11 +6,13 @@ mod discriminant;
 mod quantise;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use image::RgbImage;
 use indicatif::ProgressBar;
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use vod_core::{
     Bank, FrameScore, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, residual,
 };
@@ -18,7 +20,7 @@ use vod_core::{
 pub(crate) use basis::range_limit;
 pub use basis::{Transform, flat};
 pub use calibrate::{student_t_quantile, threshold};
-pub use discriminant::{Moments, shrinkage_lda};
+pub use discriminant::{Contrast, Moments, shrinkage_lda};
 pub(crate) use quantise::search_bank;
 pub use quantise::{Discriminant, smoothing_taps};
 
@@ -27,6 +29,7 @@ use crate::dataset::{SplitMix64, file_name};
 use crate::error::{Error, Result};
 use crate::eval::metrics::{auroc, average_precision};
 use crate::features::{Extractor, FeatureGrid};
+use crate::generalist::{NormalStatistics, Weights};
 use crate::reference::{k_centre, paste_anomaly, shifted_copy};
 use crate::score::score_frame;
 
@@ -60,8 +63,11 @@ pub struct Recipe {
     pub synthetic: usize,
     /// Shrinkage of the discriminant.
     pub shrinkage: f64,
-    /// Shares of the discriminant in the patch score that are tried; the rest is plain distance.
+    /// Shares of the bank's own discriminant in the patch score that are tried.
     pub blends: Vec<f64>,
+    /// Shares of the generalist that are tried, where there are weights; what the two leave is
+    /// plain distance.
+    pub generalist: Vec<f64>,
     /// Standard deviation of the map's smoothing, patches.
     pub sigma: f64,
     /// Share of the patches whose mean is the image score.
@@ -84,6 +90,7 @@ impl Recipe {
             synthetic: 16,
             shrinkage: 1.0,
             blends: vec![0.0, 0.25, 0.5, 0.75, 1.0],
+            generalist: vec![0.0, 0.25, 0.5, 0.75, 1.0],
             sigma: 1.0,
             top_share: 0.01,
             stage: ScoreStage::Raw,
@@ -95,6 +102,7 @@ impl Recipe {
         Self {
             synthetic: 0,
             blends: vec![0.0],
+            generalist: vec![0.0],
             ..Self::standard()
         }
     }
@@ -116,6 +124,8 @@ pub struct FitOptions {
     pub row_bytes: usize,
     /// Seed of the synthetic anomalies; written into the bank.
     pub seed: u64,
+    /// A scorer that was trained on other objects, to be blended in.
+    pub weights: Option<Arc<Weights>>,
 }
 
 impl FitOptions {
@@ -128,6 +138,7 @@ impl FitOptions {
             fpr: 0.01,
             row_bytes: DEFAULT_ROW_BYTES,
             seed: 0,
+            weights: None,
         }
     }
 }
@@ -146,6 +157,17 @@ pub struct Fitted {
     pub bank: BankFile,
     /// References that were left out, one error each.
     pub failures: Vec<Error>,
+    /// What the patch score is made of.
+    pub mix: Mix,
+}
+
+/// Shares of the patch score; what they leave is plain distance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Mix {
+    /// The discriminant that was fitted on the bank's own references.
+    pub specialist: f64,
+    /// The discriminant that was trained on other objects.
+    pub generalist: f64,
 }
 
 /// One reference image that is held: its input picture and its features.
@@ -214,7 +236,7 @@ impl Rows {
 
 /// Which references' rows a probe is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Against {
+pub(crate) enum Against {
     /// All of them.
     All,
     /// All but the one that the probe was made from.
@@ -224,37 +246,41 @@ enum Against {
 }
 
 /// A picture that is compared with a part of the bank.
-struct Probe {
+pub(crate) struct Probe {
     against: Against,
     /// Probes of one group are left out together when the discriminant is cross-validated.
     group: usize,
-    grid: Grid,
+    pub(crate) grid: Grid,
     features: FeatureGrid,
     /// Pasted share of each patch; empty for a normal picture.
-    shares: Vec<f32>,
+    pub(crate) shares: Vec<f32>,
 }
 
-/// Fits a bank on the images at `paths` (in this order).
-///
-/// Images that can't be read are reported in [`Fitted::failures`] and left out.
-///
-/// # Errors
-/// [`Error::Data`] where no image is left, those of the backbone, and [`Error::Fit`].
-pub fn fit(
+/// References as rows, with the probes that are compared with them: all that discriminants are
+/// fitted on.
+pub(crate) struct Prepared {
+    held: Vec<Held>,
+    names: Vec<String>,
+    failures: Vec<Error>,
+    pub(crate) transform: Transform,
+    rows: Rows,
+    pub(crate) probes: Vec<Probe>,
+}
+
+/// Reads the references and makes the probes (method, steps 1, 2, 4 and 5); a backbone that depends
+/// on the references is calibrated already.
+pub(crate) fn prepare(
     extractor: &Extractor,
     paths: &[PathBuf],
     options: &FitOptions,
     progress: &ProgressBar,
-) -> Result<Fitted> {
+) -> Result<Prepared> {
     let recipe = &options.recipe;
-    let spec = &extractor.backbone().manifest().features;
     let mut failures = Vec::new();
     let mut names = Vec::new();
 
     let mirror =
         recipe.mirror && !options.aligned && !options.paired && paths.len() <= MIRRORED_REFERENCES;
-    let calibrated = calibrate_backbone(extractor, paths)?;
-    let extractor = calibrated.as_ref().unwrap_or(extractor);
     progress.set_message("reference features");
     progress.set_length(paths.len() as u64);
     let (first, later) = paths.split_at(paths.len().min(HELD_IMAGES));
@@ -323,8 +349,44 @@ pub fn fit(
     rows.thin(dimension, row_limit);
 
     let probes = probes(extractor, &held, options, progress)?;
+    Ok(Prepared {
+        held,
+        names,
+        failures,
+        transform,
+        rows,
+        probes,
+    })
+}
+
+/// Fits a bank on the images at `paths` (in this order).
+///
+/// Images that can't be read are reported in [`Fitted::failures`] and left out.
+///
+/// # Errors
+/// [`Error::Data`] where no image is left, those of the backbone, and [`Error::Fit`].
+pub fn fit(
+    extractor: &Extractor,
+    paths: &[PathBuf],
+    options: &FitOptions,
+    progress: &ProgressBar,
+) -> Result<Fitted> {
+    let recipe = &options.recipe;
+    let calibrated = calibrate_backbone(extractor, paths)?;
+    let extractor = calibrated.as_ref().unwrap_or(extractor);
+    let spec = &extractor.backbone().manifest().features;
+    let prepared = prepare(extractor, paths, options, progress)?;
     progress.set_message("fitting the discriminant");
-    let discriminant = fit_discriminant(&transform, &rows, &probes, recipe)?;
+    let (discriminant, mix) = fit_discriminant(&prepared, options)?;
+    let Prepared {
+        held,
+        names,
+        failures,
+        transform,
+        rows,
+        probes,
+    } = prepared;
+    let dimension = transform.dimension;
     progress.set_message("calibrating");
     let taps = smoothing_taps(recipe.sigma);
     let frame = common_grid(&held);
@@ -377,6 +439,7 @@ pub fn fit(
     Ok(Fitted {
         bank: BankFile::from_bytes(bytes)?,
         failures,
+        mix,
     })
 }
 
@@ -584,7 +647,12 @@ fn probes(
     Ok(probes)
 }
 
-fn probe(against: Against, group: usize, features: FeatureGrid, shares: Vec<f32>) -> Result<Probe> {
+pub(crate) fn probe(
+    against: Against,
+    group: usize,
+    features: FeatureGrid,
+    shares: Vec<f32>,
+) -> Result<Probe> {
     let (height, width, _) = features.dim();
     let grid = Grid::new(height, width).ok_or_else(|| {
         Error::Data(format!(
@@ -600,20 +668,27 @@ fn probe(against: Against, group: usize, features: FeatureGrid, shares: Vec<f32>
     })
 }
 
-/// Value profiles, distances and pasted shares of one probe's patches.
-struct Profiles {
-    values: Vec<i16>,
-    lengths: Vec<f64>,
+/// What a discriminant sees of a residual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Space {
+    /// Its sorted values.
+    Values(ValueKind),
+    /// The residual as it is, channel by channel: the order is kept. For comparison only, a bank
+    /// can't hold such a discriminant.
+    Residual,
 }
 
-fn profiles(
-    transform: &Transform,
-    rows: &Rows,
-    probe: &Probe,
-    kind: ValueKind,
-) -> Result<Profiles> {
+/// Profiles `[patches, D]` and distances of one probe's patches.
+pub(crate) struct Profiles {
+    pub(crate) values: Vec<i16>,
+    pub(crate) lengths: Vec<f64>,
+}
+
+/// Compares a probe with its rows.
+pub(crate) fn profiles(prepared: &Prepared, probe: &Probe, space: Space) -> Result<Profiles> {
+    let transform = &prepared.transform;
     let dimension = transform.dimension;
-    let others = rows.part(probe.against, dimension);
+    let others = prepared.rows.part(probe.against, dimension);
     let bytes = quantise::search_bank(dimension, &others.values)?;
     let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
     let scorer = Scorer::new(&bank);
@@ -633,8 +708,13 @@ fn profiles(
         .zip(&nearest)
         .zip(values.chunks_exact_mut(dimension))
     {
-        let row = bank.row(near.row as usize);
-        decompose(residual(query, row), kind, profile, &mut order);
+        let residual = residual(query, bank.row(near.row as usize));
+        match space {
+            Space::Values(kind) => {
+                decompose(residual, kind, profile, &mut order);
+            }
+            Space::Residual => profile.iter_mut().zip(residual).for_each(|(p, r)| *p = r),
+        }
     }
     let lengths = nearest
         .iter()
@@ -643,38 +723,47 @@ fn profiles(
     Ok(Profiles { values, lengths })
 }
 
-/// Fits the discriminant on the probes and chooses its share in the score by leaving out one
+/// Whether a patch is abnormal by its pasted share; `None` for what is neither.
+pub(crate) fn is_abnormal(share: Option<&f32>) -> Option<bool> {
+    match share {
+        Some(&share) if share > 0.5 => Some(true),
+        Some(&share) if share > 0.0 => None,
+        _ => Some(false),
+    }
+}
+
+/// Moments of a probe's normal and of its abnormal patches.
+pub(crate) fn moments(shares: &[f32], profiles: &Profiles, dimension: usize) -> [Moments; 2] {
+    let mut sides = [Moments::new(dimension), Moments::new(dimension)];
+    for (patch, profile) in profiles.values.chunks_exact(dimension).enumerate() {
+        if let Some(abnormal) = is_abnormal(shares.get(patch)) {
+            sides[usize::from(abnormal)].add(profile);
+        }
+    }
+    sides
+}
+
+/// Fits the discriminant on the probes, and chooses the shares of the score by leaving out one
 /// reference after the other.
-fn fit_discriminant(
-    transform: &Transform,
-    rows: &Rows,
-    probes: &[Probe],
-    recipe: &Recipe,
-) -> Result<Discriminant> {
-    let dimension = transform.dimension;
-    if recipe.blends.iter().all(|b| *b == 0.0) {
-        return Ok(Discriminant::distance(dimension, recipe.values));
+fn fit_discriminant(prepared: &Prepared, options: &FitOptions) -> Result<(Discriminant, Mix)> {
+    let recipe = &options.recipe;
+    let probes = &prepared.probes;
+    let dimension = prepared.transform.dimension;
+    let mixes = mixes(recipe, options.weights.is_some());
+    if mixes.iter().all(|mix| *mix == Mix::default()) {
+        let distance = Discriminant::distance(dimension, recipe.values);
+        return Ok((distance, Mix::default()));
     }
     let all: Vec<Profiles> = probes
         .par_iter()
-        .map(|probe| profiles(transform, rows, probe, recipe.values))
+        .map(|probe| profiles(prepared, probe, Space::Values(recipe.values)))
         .collect::<Result<_>>()?;
     let moments: Vec<[Moments; 2]> = probes
         .par_iter()
         .zip(&all)
-        .map(|(probe, profiles)| {
-            let mut sides = [Moments::new(dimension), Moments::new(dimension)];
-            for (patch, profile) in profiles.values.chunks_exact(dimension).enumerate() {
-                match probe.shares.get(patch) {
-                    Some(&share) if share > 0.5 => sides[1].add(profile),
-                    Some(&share) if share > 0.0 => {}
-                    _ => sides[0].add(profile),
-                }
-            }
-            sides
-        })
+        .map(|(probe, profiles)| moments(&probe.shares, profiles, dimension))
         .collect();
-    let combine = |skip: Option<usize>| -> Result<Vec<f64>> {
+    let sides = |skip: Option<usize>| {
         let mut sides = [Moments::new(dimension), Moments::new(dimension)];
         for (probe, part) in probes.iter().zip(&moments) {
             if Some(probe.group) != skip {
@@ -682,19 +771,75 @@ fn fit_discriminant(
                 sides[1].merge(&part[1]);
             }
         }
-        shrinkage_lda(&sides[0], &sides[1], recipe.shrinkage)
+        sides
+    };
+    let specialist = |skip: Option<usize>| {
+        let [normal, abnormal] = sides(skip);
+        shrinkage_lda(&normal, &abnormal, recipe.shrinkage)
     };
     let length_spread = spread(probes.iter().zip(&all).flat_map(|(probe, p)| {
-        let normal = |i: &usize| probe.shares.get(*i).is_none_or(|s| *s == 0.0);
+        let normal = |i: &usize| is_abnormal(probe.shares.get(*i)) == Some(false);
         (0..p.lengths.len()).filter(normal).map(|i| p.lengths[i])
     }));
-    let blend = choose_blend(probes, &all, recipe, dimension, length_spread, &combine)?;
-    Ok(Discriminant {
+    let generalist = match &options.weights {
+        Some(weights) => {
+            weights.check_space(Space::Values(recipe.values), dimension)?;
+            let normal = NormalStatistics::of(probes, &all, prepared.transform.scale);
+            let mut generalist = weights.for_target(&normal);
+            let [normal, _] = sides(None);
+            let deviation = normal.deviation_along(&generalist);
+            generalist.iter_mut().for_each(|w| *w /= deviation);
+            generalist
+        }
+        None => vec![0.0; dimension],
+    };
+    let mix = choose_mix(
+        probes,
+        &all,
+        &mixes,
+        &specialist,
+        &generalist,
+        length_spread,
+    )?;
+    let own = if mix.specialist > 0.0 {
+        specialist(None)?
+    } else {
+        vec![0.0; dimension]
+    };
+    let discriminant = Discriminant {
         values: recipe.values,
-        weights: combine(None)?.iter().map(|w| w * blend).collect(),
-        length_weight: (1.0 - blend) / length_spread,
-        blend,
-    })
+        weights: own
+            .iter()
+            .zip(&generalist)
+            .map(|(s, g)| mix.specialist * s + mix.generalist * g)
+            .collect(),
+        length_weight: (1.0 - mix.specialist - mix.generalist) / length_spread,
+        blend: mix.specialist + mix.generalist,
+    };
+    Ok((discriminant, mix))
+}
+
+/// The shares that are tried, plain distance first.
+fn mixes(recipe: &Recipe, generalist: bool) -> Vec<Mix> {
+    let shares: &[f64] = if generalist {
+        &recipe.generalist
+    } else {
+        &[0.0]
+    };
+    let mut mixes: Vec<Mix> = recipe
+        .blends
+        .iter()
+        .flat_map(|&specialist| {
+            shares.iter().map(move |&generalist| Mix {
+                specialist,
+                generalist,
+            })
+        })
+        .filter(|mix| mix.specialist + mix.generalist <= 1.0)
+        .collect();
+    let total = |mix: &Mix| mix.specialist + mix.generalist;
+    mixes.sort_by(|a, b| total(a).total_cmp(&total(b)));
+    mixes
 }
 
 /// Standard deviation, at least a little above 0.
@@ -705,48 +850,71 @@ fn spread(values: impl Iterator<Item = f64> + Clone) -> f64 {
     variance.sqrt().max(1e-3)
 }
 
-/// The share of the discriminant that tells pasted from untouched patches best on references that
-/// it was not fitted on; of equal ones the smallest.
-fn choose_blend(
+/// Terms of one patch's score, each in standard deviations of normal patches.
+struct Terms {
+    specialist: f64,
+    generalist: f64,
+    length: f64,
+}
+
+/// The shares that tell pasted from untouched patches best on references that the specialist was not
+/// fitted on; of equal ones those with most distance.
+fn choose_mix(
     probes: &[Probe],
     all: &[Profiles],
-    recipe: &Recipe,
-    dimension: usize,
+    mixes: &[Mix],
+    specialist: &(impl Fn(Option<usize>) -> Result<Vec<f64>> + Sync),
+    generalist: &[f64],
     length_spread: f64,
-    combine: &(impl Fn(Option<usize>) -> Result<Vec<f64>> + Sync),
-) -> Result<f64> {
+) -> Result<Mix> {
+    if let [only] = mixes {
+        return Ok(*only);
+    }
     let mut groups: Vec<usize> = probes.iter().map(|p| p.group).collect();
     groups.sort_unstable();
     groups.dedup();
+    let without = mixes.iter().all(|mix| mix.specialist == 0.0);
     let folds: Vec<Vec<f64>> = groups
         .par_iter()
-        .map(|group| combine(Some(*group)))
+        .map(|group| match without {
+            true => Ok(vec![0.0; generalist.len()]),
+            false => specialist(Some(*group)),
+        })
         .collect::<Result<_>>()?;
-    let mut best = (f64::NEG_INFINITY, 0.0);
-    for &blend in &recipe.blends {
-        let mut scores = Vec::new();
-        let mut labels = Vec::new();
-        for (probe, profiles) in probes.iter().zip(all) {
-            let fold = groups.iter().position(|g| *g == probe.group).unwrap_or(0);
-            let weights = &folds[fold];
-            for (patch, profile) in profiles.values.chunks_exact(dimension).enumerate() {
-                let share = probe.shares.get(patch).copied().unwrap_or(0.0);
-                if share > 0.0 && share <= 0.5 {
-                    continue;
-                }
-                let sum: f64 = weights
-                    .iter()
-                    .zip(profile)
-                    .map(|(w, &v)| w * f64::from(v))
-                    .sum();
-                let length = profiles.lengths[patch] / length_spread;
-                scores.push((blend * sum + (1.0 - blend) * length) as f32);
-                labels.push(share > 0.5);
-            }
+    let product = |weights: &[f64], profile: &[i16]| -> f64 {
+        let terms = weights.iter().zip(profile);
+        terms.map(|(w, &v)| w * f64::from(v)).sum()
+    };
+    let mut terms = Vec::new();
+    let mut labels = Vec::new();
+    for (probe, profiles) in probes.iter().zip(all) {
+        let fold = groups.iter().position(|g| *g == probe.group).unwrap_or(0);
+        let patches = profiles.values.chunks_exact(generalist.len());
+        for (patch, profile) in patches.enumerate() {
+            let Some(abnormal) = is_abnormal(probe.shares.get(patch)) else {
+                continue;
+            };
+            terms.push(Terms {
+                specialist: product(&folds[fold], profile),
+                generalist: product(generalist, profile),
+                length: profiles.lengths[patch] / length_spread,
+            });
+            labels.push(abnormal);
         }
+    }
+    let mut best = (f64::NEG_INFINITY, Mix::default());
+    for &mix in mixes {
+        let distance = 1.0 - mix.specialist - mix.generalist;
+        let scores: Vec<f32> = terms
+            .iter()
+            .map(|t| {
+                let values = mix.specialist * t.specialist + mix.generalist * t.generalist;
+                (values + distance * t.length) as f32
+            })
+            .collect();
         let quality = average_precision(&scores, &labels).unwrap_or(0.0);
         if quality > best.0 + 1e-9 {
-            best = (quality, blend);
+            best = (quality, mix);
         }
     }
     Ok(best.1)

@@ -1,5 +1,6 @@
 //! Results for people: overlays and self-contained HTML pages.
 
 pub mod evaluation;
+pub mod gaps;
 pub mod heatmap;
 pub mod html;

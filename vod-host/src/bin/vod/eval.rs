@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use vod_host::backbone;
@@ -9,11 +10,13 @@ use vod_host::bank_file::{SyntheticFigures, write_file};
 use vod_host::dataset::Dataset;
 use vod_host::eval::{EvalOptions, Evaluation, Method, evaluate, summarise};
 use vod_host::features::{Extractor, preprocess_for};
-use vod_host::fit::{self, FitOptions, Recipe};
+use vod_host::fit::{self, FitOptions, Recipe, Space};
+use vod_host::generalist::{pool, study};
 use vod_host::{Result, image, report};
 
 use crate::recipe::RecipeChanges;
-use crate::{Outcome, output};
+use crate::train::{TrainChoices, same_domain};
+use crate::{Outcome, output, train};
 
 /// Evaluate on data sets in MVTec layout.
 #[derive(Args)]
@@ -56,6 +59,17 @@ pub struct Arguments {
     /// images per second meaningless).
     #[arg(long, value_name = "DIR")]
     feature_cache: Option<PathBuf>,
+    /// Generalist weights of `vod train`, to be blended in.
+    #[arg(long, value_name = "FILE.vodw", conflicts_with = "leave_one_out")]
+    weights: Option<PathBuf>,
+    /// Train weights for each set on all the others, and blend them in.
+    #[arg(long)]
+    leave_one_out: bool,
+    /// Sets of one domain, by the names of their folders: left out together. May be given again.
+    #[arg(long, value_name = "NAME,...", requires = "leave_one_out")]
+    domain: Vec<String>,
+    #[command(flatten)]
+    training: TrainChoices,
     #[command(flatten)]
     changes: RecipeChanges,
     /// Write all figures as JSON to FILE, or to stdout for -.
@@ -77,6 +91,8 @@ enum Name {
     Distance,
     /// PatchCore on the same features.
     Patchcore,
+    /// A discriminant on the residuals themselves, their order kept.
+    Raw,
 }
 
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
@@ -90,6 +106,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         Name::Vod => ("vod", Method::Bank, Recipe::standard()),
         Name::Distance => ("distance", Method::Bank, Recipe::distance()),
         Name::Patchcore => ("patchcore", Method::PatchCore, Recipe::distance()),
+        Name::Raw => ("raw", Method::RawResidual, Recipe::standard()),
     };
     arguments.changes.apply(&mut recipe);
     let shots: Vec<usize> = if arguments.paired {
@@ -97,7 +114,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     } else {
         arguments.shots.iter().map(|k| *k as usize).collect()
     };
-    let options = EvalOptions {
+    let mut options = EvalOptions {
         method,
         shots: shots.clone(),
         seeds: arguments.seeds,
@@ -108,17 +125,45 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             fpr: arguments.fpr,
             row_bytes: arguments.bank_bytes,
             seed: 0,
+            weights: None,
         },
     };
     let bar = output::progress(quiet);
+    let mut training = arguments.training.options(FitOptions {
+        aligned: false,
+        paired: false,
+        ..options.fit.clone()
+    });
+    if options.method == Method::RawResidual {
+        training.space = Space::Residual;
+    }
+    let cache = arguments.feature_cache.as_deref();
+    let plain = preprocess_for(&*backbone, arguments.size, arguments.tile);
+    let of_sources = Extractor::new(&*backbone, plain.clone())?.with_cache(cache);
+    let studies = match arguments.leave_one_out {
+        false => Vec::new(),
+        true => sets
+            .iter()
+            .map(|set| study(&of_sources, set, &training, &bar))
+            .collect::<Result<_>>()?,
+    };
     let mut results = Vec::new();
     for (set, folder) in sets.iter().zip(&arguments.folders) {
-        let mut preprocess = preprocess_for(&*backbone, arguments.size, arguments.tile);
+        let mut preprocess = plain.clone();
         if arguments.aligned {
             preprocess = preprocess.with_exact_size(&image::load(&set.references[0])?);
         }
-        let extractor =
-            Extractor::new(&*backbone, preprocess)?.with_cache(arguments.feature_cache.as_deref());
+        let extractor = Extractor::new(&*backbone, preprocess)?.with_cache(cache);
+        options.fit.weights = if arguments.leave_one_out {
+            let sources = studies
+                .iter()
+                .zip(&sets)
+                .filter(|(_, source)| !same_domain(&arguments.domain, &source.name, &set.name));
+            let sources = sources.map(|(study, _)| study);
+            Some(Arc::new(pool(sources, &of_sources, &training, "")?))
+        } else {
+            train::read_weights(arguments.weights.as_deref(), &extractor)?
+        };
         results.push(evaluate(set, folder, &extractor, &options, &bar)?);
     }
     bar.finish_and_clear();

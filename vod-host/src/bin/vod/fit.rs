@@ -8,11 +8,11 @@ use serde::Serialize;
 use vod_host::backbone;
 use vod_host::dataset::{GOOD, choose_references};
 use vod_host::features::{Extractor, preprocess_for};
-use vod_host::fit::{self, FitOptions};
+use vod_host::fit::{self, FitOptions, Mix};
 use vod_host::{Error, Result, image};
 
 use crate::recipe::RecipeChanges;
-use crate::{Outcome, output};
+use crate::{Outcome, output, train};
 
 /// Fit a bank from normal images.
 #[derive(Args)]
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Bytes that the bank's reference rows may take.
     #[arg(long, value_name = "N", default_value_t = fit::DEFAULT_ROW_BYTES)]
     bank_bytes: usize,
+    /// Generalist weights of `vod train`, to be blended in.
+    #[arg(long, value_name = "FILE.vodw")]
+    weights: Option<PathBuf>,
     #[command(flatten)]
     changes: RecipeChanges,
     /// Replace an existing file.
@@ -75,6 +78,7 @@ struct Summary<'s> {
     dimension: usize,
     references: &'s [String],
     threshold_is_guess: bool,
+    mix: Mix,
     seconds: f64,
 }
 
@@ -107,11 +111,13 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         preprocess = preprocess.with_exact_size(&image::load(&paths[0])?);
     }
     let extractor = Extractor::new(&*backbone, preprocess)?;
+    let weights = train::read_weights(arguments.weights.as_deref(), &extractor)?;
     let mut options = FitOptions {
         aligned: arguments.aligned,
         fpr: arguments.fpr,
         row_bytes: arguments.bank_bytes,
         seed: arguments.seed,
+        weights,
         ..FitOptions::standard()
     };
     arguments.changes.apply(&mut options.recipe);
@@ -135,6 +141,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         dimension: bank.dimension(),
         references: &host.references,
         threshold_is_guess: host.calibration.is_guess,
+        mix: fitted.mix,
         seconds: start.elapsed().as_secs_f64(),
     };
     if host.calibration.is_guess {

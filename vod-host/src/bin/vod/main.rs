@@ -5,11 +5,13 @@ mod device;
 mod eval;
 mod export;
 mod fit;
+mod gaps;
 mod inspect;
 mod output;
 mod recipe;
 mod score;
 mod synthesise;
+mod train;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,8 @@ enum Command {
     Eval(eval::Arguments),
     Export(export::Arguments),
     Synthesise(synthesise::Arguments),
+    Train(train::Arguments),
+    Gaps(gaps::Arguments),
 }
 
 /// How a command ended, where it did not fail altogether.
@@ -60,6 +64,8 @@ fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(&arguments, quiet),
         Command::Export(arguments) => export::run(&arguments),
         Command::Synthesise(arguments) => synthesise::run(&arguments, quiet),
+        Command::Train(arguments) => train::run(&arguments, quiet),
+        Command::Gaps(arguments) => gaps::run(&arguments, quiet),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -17,6 +17,9 @@ pub struct RecipeChanges {
     /// Shares of the discriminant that are tried; one fixes it, 0 is plain distance.
     #[arg(long, value_name = "B,...", value_delimiter = ',')]
     blends: Option<Vec<f64>>,
+    /// Shares of the generalist that are tried; one fixes it.
+    #[arg(long, value_name = "B,...", value_delimiter = ',')]
+    generalist: Option<Vec<f64>>,
     /// Shrinkage of the discriminant.
     #[arg(long, value_name = "S")]
     shrinkage: Option<f64>,
@@ -56,6 +59,9 @@ impl RecipeChanges {
         }
         if let Some(blends) = &self.blends {
             recipe.blends.clone_from(blends);
+        }
+        if let Some(shares) = &self.generalist {
+            recipe.generalist.clone_from(shares);
         }
         recipe.shrinkage = self.shrinkage.unwrap_or(recipe.shrinkage);
         recipe.synthetic = self.synthetic.unwrap_or(recipe.synthetic);
