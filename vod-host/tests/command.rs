@@ -511,7 +511,8 @@ fn gaps_are_measured_and_drawn() {
     let page = folder.path().join("gaps.html").display().to_string();
     let set = sample().display().to_string();
     let mut arguments = vec!["gaps", &set, "--report", &page, "--json", "-"];
-    arguments.extend(["--source-shots", "2", "--source-images", "6"]);
+    arguments.extend(["--size", "160", "--source-shots", "2"]);
+    arguments.extend(["--source-images", "6"]);
     let output = vod(&arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();

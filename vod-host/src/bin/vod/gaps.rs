@@ -32,6 +32,9 @@ pub struct Arguments {
     /// edge, vit, or the path of a manifest.
     #[arg(long, default_value = "edge")]
     backbone: String,
+    /// Shorter side of the backbone's input, pixels [default: the backbone's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(14..=8192))]
+    size: Option<u32>,
     /// Sets of one domain, by the names of their folders. May be given again; what is not named is a
     /// domain of its own.
     #[arg(long, value_name = "NAME,...")]
@@ -68,7 +71,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         .map(|folder| Dataset::open(folder))
         .collect::<Result<Vec<_>>>()?;
     let backbone = backbone::open(&arguments.backbone)?;
-    let extractor = Extractor::new(&*backbone, preprocess_for(&*backbone, None, None))?
+    let extractor = Extractor::new(&*backbone, preprocess_for(&*backbone, arguments.size, None))?
         .with_cache(arguments.feature_cache.as_deref());
     let mut fit = FitOptions::standard();
     arguments.changes.apply(&mut fit.recipe);
