@@ -59,7 +59,8 @@ pub struct Arguments {
     /// images per second meaningless).
     #[arg(long, value_name = "DIR")]
     feature_cache: Option<PathBuf>,
-    /// Generalist weights of `vod train`, to be blended in.
+    /// Generalist weights of `vod train`, or `default` for those that come with the backbone, to be
+    /// blended in.
     #[arg(long, value_name = "FILE.vodw", conflicts_with = "leave_one_out")]
     weights: Option<PathBuf>,
     /// Train weights for each set on all the others, and blend them in.

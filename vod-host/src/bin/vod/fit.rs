@@ -49,7 +49,8 @@ pub struct Arguments {
     /// Bytes that the bank's reference rows may take.
     #[arg(long, value_name = "N", default_value_t = fit::DEFAULT_ROW_BYTES)]
     bank_bytes: usize,
-    /// Generalist weights of `vod train`, to be blended in.
+    /// Generalist weights of `vod train`, or `default` for those that come with the backbone, to be
+    /// blended in.
     #[arg(long, value_name = "FILE.vodw")]
     weights: Option<PathBuf>,
     #[command(flatten)]

@@ -121,11 +121,23 @@ impl TrainChoices {
     }
 }
 
-/// Reads weights and refuses those that were trained on other features than the extractor's.
+/// Reads weights, those that come with the backbone for `default`, and refuses those that were
+/// trained on other features than the extractor's.
 pub fn read_weights(path: Option<&Path>, extractor: &Extractor) -> Result<Option<Arc<Weights>>> {
     let Some(path) = path else { return Ok(None) };
-    let weights = Weights::read(path)?;
-    weights.check(extractor.backbone(), extractor.preprocess())?;
+    let backbone = extractor.backbone();
+    let weights = if path == Path::new("default") {
+        let path = Weights::default_path(backbone).ok_or_else(|| {
+            Error::Data(format!(
+                "no weights come with backbone `{}`; train some with `vod train`",
+                backbone.manifest().id
+            ))
+        })?;
+        Weights::read(&path)?
+    } else {
+        Weights::read(path)?
+    };
+    weights.check(backbone, extractor.preprocess())?;
     Ok(Some(Arc::new(weights)))
 }
 
