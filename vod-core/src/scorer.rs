@@ -7,9 +7,9 @@ use crate::grid::Grid;
 use crate::map::{Top, reach, smooth_column, smooth_row};
 use crate::pruned::{self, SearchStats};
 use crate::residual::{Nearest, residual};
-use crate::value_order::{Decomposition, decompose, weighted_values};
 #[cfg(feature = "std")]
-use crate::{bank::ValueKind, value_order::WeightSums};
+use crate::value_order::WeightSums;
+use crate::value_order::{Decomposition, decompose, weighted_values};
 
 /// Fraction bits of the residual's length that `distance_weight` multiplies.
 pub const LENGTH_BITS: u32 = 8;
@@ -344,13 +344,8 @@ impl Ahead {
         #[cfg(feature = "std")]
         let weighted = {
             self.sums.fill(bank.weights());
-            let fast = match kind {
-                ValueKind::Magnitude => {
-                    let sums = self.sums.as_slice();
-                    scorer.kernel.weighted_magnitudes(patch, row, sums)
-                }
-                ValueKind::Signed => None,
-            };
+            let sums = self.sums.as_slice();
+            let fast = scorer.kernel.weighted_values(patch, row, kind, sums);
             fast.unwrap_or_else(|| self.sums.weighted_values(residual, kind))
         };
         #[cfg(not(feature = "std"))]

@@ -4,7 +4,7 @@ mod common;
 
 use common::{TestBank, noise, wrap};
 use proptest::prelude::*;
-use vod_core::{Bank, BankError, Grid, Scorer};
+use vod_core::{Bank, BankError, BankParts, Grid, Scorer};
 
 fn small() -> TestBank {
     TestBank::new(5, noise(3, 5 * 7))
@@ -23,19 +23,34 @@ fn a_bank_gives_back_what_was_written() {
     assert_eq!(bank.parts().host, b"host");
 }
 
+/// Four rows of a bank that was fitted on images, with all else that it holds.
+fn small_real() -> Vec<u8> {
+    let bytes = include_bytes!("../../tests/fixtures/golden/bank-v1.vod");
+    let bank = Bank::from_bytes(bytes).unwrap();
+    let (parts, rows) = (bank.parts(), 4);
+    let parts = BankParts {
+        row_count: rows,
+        norms: &parts.norms[..rows as usize * 4],
+        rows: &parts.rows[..rows as usize * bank.dimension()],
+        ..parts.clone()
+    };
+    wrap(&postcard::to_stdvec(&parts).unwrap())
+}
+
 #[test]
 fn every_flipped_bit_is_refused() {
-    let good = small().bytes();
-    for bit in 0..good.len() * 8 {
-        let mut bytes = good.clone();
+    let mut bytes = small_real();
+    assert!(Bank::from_bytes(&bytes).is_ok());
+    for bit in 0..bytes.len() * 8 {
         bytes[bit / 8] ^= 1 << (bit % 8);
         assert!(Bank::from_bytes(&bytes).is_err(), "bit {bit}");
+        bytes[bit / 8] ^= 1 << (bit % 8);
     }
 }
 
 #[test]
 fn every_truncation_and_extension_is_refused() {
-    let good = small().bytes();
+    let good = small_real();
     for len in 0..good.len() {
         assert!(Bank::from_bytes(&good[..len]).is_err(), "{len} bytes");
     }
@@ -113,13 +128,20 @@ proptest! {
 /// The dump in `docs/bank-format.md`.
 #[test]
 fn the_documented_bank_is_read() {
-    let bytes: Vec<u8> = [
-        0x56, 0x4f, 0x44, 0x42, 0x01, 0x00, 0x00, 0x00, 0x2c, 0x00, 0x00, 0x00, 0x02, 0x02, 0x00,
-        0x00, 0x01, 0x08, 0x03, 0x68, 0x3e, 0x0e, 0x00, 0x00, 0x00, 0x8f, 0x05, 0x00, 0xd0, 0x0f,
-        0xa0, 0x06, 0xe0, 0x12, 0x00, 0x04, 0xfb, 0xff, 0x46, 0x00, 0x08, 0x05, 0x00, 0x00, 0x00,
-        0x19, 0x00, 0x00, 0x00, 0x00, 0x04, 0x01, 0xfe, 0x03, 0x04, 0x00, 0xea, 0xfe, 0x5b, 0xa0,
-    ]
-    .to_vec();
+    let document = include_str!("../../docs/bank-format.md");
+    let dump = document.split("```text").last().unwrap();
+    let dump = dump.split("```").next().unwrap();
+    let mut bytes = Vec::new();
+    for line in dump.lines().filter(|line| !line.is_empty()) {
+        let mut columns = line.split("  ");
+        let hex = |text: &str| u8::from_str_radix(text, 16).unwrap();
+        assert_eq!(
+            usize::from(hex(columns.next().unwrap())),
+            bytes.len(),
+            "{line}"
+        );
+        bytes.extend(columns.next().unwrap().split(' ').map(hex));
+    }
     let bank = Bank::from_bytes(&bytes).unwrap();
     assert_eq!((bank.dimension(), bank.row_count()), (2, 2));
     assert_eq!(bank.rows(), [1, -2, 3, 4]);

@@ -52,6 +52,9 @@ fn check_search(dimension: usize, rows: Vec<i8>, queries: &[i8]) {
         let stats = scorer.nearest_of_all_pruned(queries, &mut found);
         assert_eq!(found, expected, "pruned, of dimension {dimension}");
         assert!(stats.macs <= stats.brute_force_macs);
+        let pruned = scorer.clone().pruned(true);
+        pruned.nearest_of_all(queries, &mut found);
+        assert_eq!(found, expected, "{}, pruned", kernel.name());
         for (query, expected) in queries.chunks_exact(dimension).zip(&expected) {
             assert_eq!(scorer.nearest(query), Some(*expected), "{}", kernel.name());
         }
@@ -109,6 +112,26 @@ proptest! {
             noise(seed, len).into_iter().map(|v| if narrow { v % 2 } else { v }).collect()
         };
         check_search(dimension, values(seed, dimension * row_count), &values(!seed, dimension * queries));
+    }
+
+    /// Larger banks: rows around some centres, so that few of them can be the nearest, or rows all over
+    /// the place; distances from 0 to the largest there are.
+    #[test]
+    fn searches_of_large_banks_agree(
+        dimension in 64usize..260, row_count in 128usize..300, queries in 1usize..70, seed: u64, kind in 0u8..4,
+    ) {
+        let centres = noise(seed ^ 7, dimension * 9);
+        let values = |seed, count: usize| -> Vec<i8> {
+            let deviations = noise(seed, dimension * count);
+            let centre = |at: usize| centres[at / dimension * 5 % 9 * dimension + at % dimension];
+            deviations.into_iter().enumerate().map(|(at, v)| match kind {
+                0 => v,
+                1 => v % 2,
+                2 => centre(at) | 127,
+                _ => centre(at).saturating_add(v / 16),
+            }).collect()
+        };
+        check_search(dimension, values(seed, row_count), &values(!seed, queries));
     }
 
     /// More queries than a kernel takes in one pass.

@@ -14,6 +14,8 @@ pub struct Case {
     pub features: Vec<i8>,
     /// `[rows, dimension]`.
     pub rows: Vec<u8>,
+    /// The bank's file, empty for noise.
+    file: Vec<u8>,
     norms: Vec<u8>,
     weights: Vec<u8>,
 }
@@ -34,39 +36,35 @@ impl Case {
         Self::new("noise", (height, width), dimension, features, rows)
     }
 
-    /// Every frame file with every bank file of its dimension.
+    /// Every frame file with every bank file of its channels.
     fn real(folder: &Path) -> Vec<Self> {
-        let files: Vec<(String, Vec<usize>)> = std::fs::read_dir(folder)
+        let mut files: Vec<_> = std::fs::read_dir(folder)
             .expect("VOD_FEATURES is a folder")
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter_map(|name| {
-                let sizes = name.strip_suffix(".i8")?.rsplit('_').next()?;
-                let sizes = sizes
-                    .split('x')
-                    .map(|size| size.parse().ok())
-                    .collect::<Option<_>>()?;
-                Some((name, sizes))
-            })
+            .map(|entry| entry.expect("an entry").path())
             .collect();
-        let read = |name: &str| -> Vec<i8> {
-            let bytes = std::fs::read(folder.join(name)).expect("the file is readable");
-            bytes.into_iter().map(|byte| byte as i8).collect()
-        };
+        files.sort();
+        let read = |path: &Path| std::fs::read(path).expect("the file is readable");
+        let ends = |path: &Path, ending: &str| path.extension().is_some_and(|e| e == ending);
         let mut cases = Vec::new();
-        for (queries, sizes) in &files {
+        for path in files.iter().filter(|path| ends(path, "i8")) {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let Some((name, sizes)) = stem.rsplit_once('_') else {
+                continue;
+            };
+            let sizes: Vec<usize> = sizes.split('x').filter_map(|s| s.parse().ok()).collect();
             let &[height, width, dimension] = &sizes[..] else {
                 continue;
             };
-            for (rows, row_sizes) in &files {
-                if matches!(row_sizes[..], [_, d] if d == dimension) {
+            for path_of_bank in files.iter().filter(|path| ends(path, "vod")) {
+                let file = read(path_of_bank);
+                let bank = Bank::from_bytes(&file).expect("a bank");
+                if bank.dimension() == dimension {
+                    let features = read(path).into_iter().map(|v| v as i8).collect();
+                    let rows = bank.rows().to_vec();
                     let size = (height, width);
-                    cases.push(Self::new(
-                        "real",
-                        size,
-                        dimension,
-                        read(queries),
-                        read(rows),
-                    ));
+                    let mut case = Self::new(name, size, dimension, features, rows);
+                    case.file = file;
+                    cases.push(case);
                 }
             }
         }
@@ -95,19 +93,23 @@ impl Case {
             dimension,
             features,
             rows: rows.into_iter().map(|v| v as u8).collect(),
+            file: Vec::new(),
             norms,
             weights: (0..dimension as i16).flat_map(i16::to_le_bytes).collect(),
         }
     }
 
     pub fn bank(&self) -> Bank<'_> {
+        if !self.file.is_empty() {
+            return Bank::from_bytes(&self.file).expect("a bank");
+        }
         let mut taps = [0; MAX_TAPS];
         taps[..3].copy_from_slice(&[104, 62, 14]);
         Bank::from_parts(BankParts {
             dimension: self.dimension as u16,
             row_count: self.row_count() as u32,
             grid: (0, 0),
-            values: ValueKind::Magnitude,
+            values: ValueKind::Signed,
             distance_weight: 100,
             shift: 8,
             taps,

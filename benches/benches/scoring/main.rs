@@ -2,7 +2,7 @@
 //! search; throughput in int8 MACs. Ends with a table of ratios from one interleaved run.
 //!
 //! Made-up features (uniform noise, where nothing can be pruned) unless `VOD_FEATURES` names a
-//! folder with `queries_HxWxD.i8` and `rows_MxD.i8`, raw int8.
+//! folder that `cargo run --release -p vod-tests --example write_features` has filled.
 
 mod data;
 mod peak;

@@ -19,7 +19,7 @@ type Contender<'c> = (String, Box<dyn FnMut() + 'c>);
 pub fn print(case: &Case) {
     let bank = case.bank();
     let mut exact = case.room();
-    Scorer::new(&bank).nearest_of_all(&case.features, &mut exact);
+    let stats = Scorer::new(&bank).nearest_of_all_pruned(&case.features, &mut exact);
     let recall = |found: &[u32]| {
         let right = found
             .iter()
@@ -39,18 +39,20 @@ pub fn print(case: &Case) {
         };
         contenders.push(("int8 peak, registers only".into(), Box::new(work)));
     }
-    for kernel in Kernel::available() {
-        let scorer = Scorer::with_kernel(&bank, kernel);
+    let kernels = Kernel::available().flat_map(|kernel| [(kernel, false), (kernel, true)]);
+    for (kernel, pruned) in kernels {
+        let scorer = Scorer::with_kernel(&bank, kernel).pruned(pruned);
+        let ending = if pruned { ", pruned" } else { "" };
         let mut nearest = case.room();
         let search = scorer.clone();
         contenders.push((
-            format!("search, {}", kernel.name()),
+            format!("search, {}{ending}", kernel.name()),
             Box::new(move || search.nearest_of_all(black_box(&case.features), &mut nearest)),
         ));
         let mut map = vec![0; case.grid.len()];
         let mut scratch = vec![0; scorer.scratch_len_for(case.grid)];
         contenders.push((
-            format!("frame, {}", kernel.name()),
+            format!("frame, {}{ending}", kernel.name()),
             Box::new(move || {
                 let _ = black_box(scorer.score_frame(
                     case.grid,
@@ -85,7 +87,12 @@ pub fn print(case: &Case) {
     let unit = format!("search, {}", Kernel::best().name());
     let place = contenders.iter().position(|(name, _)| *name == unit);
     let unit = place.map_or(1.0, |place| best[place].as_secs_f64());
-    println!("\n{}\n  ratio       time  what", case.name);
+    let share = stats.macs as f64 / stats.brute_force_macs as f64;
+    println!(
+        "\n{}; early exit makes {:.1} % of the MACs\n  ratio       time  what",
+        case.name,
+        share * 100.0
+    );
     for ((name, _), time) in contenders.iter().zip(&best) {
         let seconds = time.as_secs_f64();
         println!("{:7.2} {:8.3} ms  {name}", seconds / unit, seconds * 1e3);

@@ -20,6 +20,8 @@ pub(crate) use arm::helium;
 use core::ops::Range;
 
 use crate::bank::Bank;
+#[cfg(feature = "std")]
+use crate::bank::ValueKind;
 use crate::residual::Nearest;
 
 /// Queries that a kernel takes against one pass over the rows. More of them pay better for what a
@@ -154,15 +156,21 @@ impl Kernel {
         }
     }
 
-    /// The weighted sum over the sorted magnitudes of `query - row`, `sums[k]` being the sum of the
-    /// first `k` weights; `None` where the kernel has nothing faster than a histogram.
+    /// The weighted sum over the sorted values of `query - row`, `sums[k]` being the sum of the first
+    /// `k` weights; `None` where the kernel has nothing faster than a histogram.
     #[cfg(feature = "std")]
-    pub(crate) fn weighted_magnitudes(self, query: &[i8], row: &[i8], sums: &[i32]) -> Option<i64> {
+    pub(crate) fn weighted_values(
+        self,
+        query: &[i8],
+        row: &[i8],
+        kind: ValueKind,
+        sums: &[i32],
+    ) -> Option<i64> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni(token) => token.weighted_magnitudes(query, row, sums),
+            Isa::Avx512Vnni(token) => token.weighted_values(query, row, kind, sums),
             _ => {
-                let _ = (query, row, sums);
+                let _ = (query, row, kind, sums);
                 None
             }
         }

@@ -1,10 +1,12 @@
-//! Helium (Armv8.1-M: Cortex-M55, M85): plain loops that the compiler turns into VMLADAVA, 16
-//! products an instruction, with the row loaded once for all queries of a tile.
+//! Helium (Armv8.1-M: Cortex-M55, M85): VMLADAVA multiplies and adds 16 pairs of int8. Four queries
+//! against one row after the other, all in one loop, since every instruction around the products
+//! counts where a row is a few vectors long.
 
 #[cfg(feature = "conv")]
 use core::arch::asm;
+use core::arch::global_asm;
 
-use super::super::{Search, tile};
+use super::super::{Search, keep, squared_norm, tile};
 use crate::residual::Nearest;
 
 /// Proof that the target has Helium.
@@ -20,13 +22,20 @@ impl Token {
     }
 
     pub(crate) fn nearest(self, search: &Search, queries: &[i8], best: &mut [Nearest]) {
-        let dimension = search.dimension;
-        if queries.len() == dimension {
-            tile::nearest::<1, 1>(search, queries, best, |row, query| [[dot(row, query)]]);
-        } else {
-            tile::nearest::<1, QUERIES>(search, queries, best, |row, queries| {
-                dots(row, queries, dimension)
-            });
+        let dimension = search.dimension.max(1);
+        let mut groups = queries.chunks_exact(QUERIES * dimension);
+        let mut best = best.chunks_mut(QUERIES);
+        for (group, best) in groups.by_ref().zip(best.by_ref()) {
+            nearest_of_four(search, group, best);
+        }
+        if let Some(best) = best.next() {
+            for (query, best) in groups
+                .remainder()
+                .chunks_exact(dimension)
+                .zip(best.chunks_mut(1))
+            {
+                tile::nearest::<1, 1>(search, query, best, |row, query| [[dot(row, query)]]);
+            }
         }
     }
 }
@@ -37,18 +46,55 @@ fn dot(row: &[i8], query: &[i8]) -> i32 {
     pairs.map(|(&b, &q)| i32::from(b) * i32::from(q)).sum()
 }
 
-#[inline(always)]
-fn dots(row: &[i8], queries: &[i8], dimension: usize) -> [[i32; 1]; QUERIES] {
-    match queries
-        .split_at_checked(dimension)
-        .and_then(|(q0, rest)| Some((q0, rest.split_at_checked(dimension)?)))
-        .and_then(|(q0, (q1, rest))| Some((q0, q1, rest.split_at_checked(dimension)?)))
+/// What the loop over the rows works on.
+#[repr(C)]
+struct State {
+    /// `|b|^2 - 2 q.b` of the best row of each query.
+    least: [i32; QUERIES],
+    /// Address behind the norm of that row.
+    found: [*const [u8; 4]; QUERIES],
+    /// Norm of the next row, and where norms end.
+    norm: *const [u8; 4],
+    norms_end: *const [u8; 4],
+}
+
+fn nearest_of_four(search: &Search, queries: &[i8], best: &mut [Nearest]) {
+    let norms = search.norms.as_ptr_range();
+    let dimension = search.dimension;
+    if norms.is_empty()
+        || dimension == 0
+        || queries.len() < QUERIES * dimension
+        || search.rows.len() < search.norms.len() * dimension
     {
-        Some((q0, q1, (q2, q3))) if q3.len() >= dimension => dots_of_four(row, [q0, q1, q2, q3]),
-        _ => tile::split(queries, dimension).map(|query| [dot(row, query)]),
+        return;
+    }
+    let mut state = State {
+        least: [i32::MAX; QUERIES],
+        found: [norms.start; QUERIES],
+        norm: norms.start,
+        norms_end: norms.end,
+    };
+    // SAFETY: there is a row, a norm for each and `dimension` values in each, and four queries of as
+    // many; the function follows the calling convention and writes to `state` alone.
+    unsafe {
+        vod_helium_nearest(
+            search.rows.as_ptr(),
+            queries.as_ptr(),
+            dimension,
+            &mut state,
+        )
+    };
+    let found = state.least.iter().zip(state.found);
+    let queries = queries.chunks_exact(dimension);
+    for ((best, query), (&least, found)) in best.iter_mut().zip(queries).zip(found) {
+        let behind = (found as usize).wrapping_sub(norms.start as usize) / size_of::<[u8; 4]>();
+        let row = search.first_row.wrapping_add(behind as u32).wrapping_sub(1);
+        keep(best, row, squared_norm(query).wrapping_add(least as u32));
     }
 }
 
+/// Dot products of a row with four queries, in loops that the compiler makes vectors of.
+#[cfg(feature = "conv")]
 #[inline(always)]
 pub(crate) fn dots_of_four(row: &[i8], [q0, q1, q2, q3]: [&[i8]; QUERIES]) -> [[i32; 1]; QUERIES] {
     let (mut s0, mut s1, mut s2, mut s3) = (0, 0, 0, 0);
@@ -176,3 +222,115 @@ pub(crate) fn add_row_products<const K: usize>(
         );
     }
 }
+
+unsafe extern "C" {
+    /// Compares all rows with four queries, `[4, dimension]`.
+    fn vod_helium_nearest(rows: *const i8, queries: *const i8, dimension: usize, state: &mut State);
+}
+
+// Sums are in r0, r2, r4 and r6 (VMLADAVA asks for even ones), queries in r1, r3, r5 and r7, the row in
+// r8, the dimension in r9, in r10 what a pass over a vector moves its pointer by (a multiple of 16), in
+// r11 the norm's address. lr counts values down, and LETP masks what lies beyond the end. Bytes 0 to
+// 39 of the stack are the state. Loads of norms need no alignment, as on every Armv8-M mainline.
+global_asm!(
+    ".cpu cortex-m55",
+    ".section .text.vod_helium_nearest,\"ax\",%progbits",
+    ".global vod_helium_nearest",
+    ".type vod_helium_nearest,%function",
+    ".thumb_func",
+    "vod_helium_nearest:",
+    "push {{r3-r11, lr}}",
+    "sub sp, #40",
+    "mov r8, r0",
+    "mov r9, r2",
+    "add r10, r2, #15",
+    "bic r10, r10, #15",
+    "ldrd r11, r12, [r3, #32]",
+    "strd r11, r12, [sp, #32]",
+    "ldrd r4, r5, [r3, #16]",
+    "strd r4, r5, [sp, #16]",
+    "ldrd r4, r5, [r3, #24]",
+    "strd r4, r5, [sp, #24]",
+    "ldrd r4, r5, [r3]",
+    "strd r4, r5, [sp]",
+    "ldrd r4, r5, [r3, #8]",
+    "strd r4, r5, [sp, #8]",
+    "add r3, r1, r9",
+    "add r5, r3, r9",
+    "add r7, r5, r9",
+    "1:",
+    "movs r0, #0",
+    "movs r2, #0",
+    "movs r4, #0",
+    "movs r6, #0",
+    "dlstp.8 lr, r9",
+    "2:",
+    "vldrb.u8 q0, [r8], #16",
+    "vldrb.u8 q1, [r1], #16",
+    "vmladava.s8 r0, q0, q1",
+    "vldrb.u8 q2, [r3], #16",
+    "vmladava.s8 r2, q0, q2",
+    "vldrb.u8 q3, [r5], #16",
+    "vmladava.s8 r4, q0, q3",
+    "vldrb.u8 q1, [r7], #16",
+    "vmladava.s8 r6, q0, q1",
+    "letp lr, 2b",
+    "ldr r12, [r11], #4",
+    "sub r1, r10",
+    "sub r3, r10",
+    "sub r5, r10",
+    "sub r7, r10",
+    "sub r0, r12, r0, lsl #1",
+    "sub r2, r12, r2, lsl #1",
+    "sub r4, r12, r4, lsl #1",
+    "sub r6, r12, r6, lsl #1",
+    "sub r8, r10",
+    "add r8, r9",
+    "ldr r12, [sp]",
+    "cmp r0, r12",
+    "blt 4f",
+    "3:",
+    "ldr r12, [sp, #4]",
+    "cmp r2, r12",
+    "blt 6f",
+    "5:",
+    "ldr r12, [sp, #8]",
+    "cmp r4, r12",
+    "blt 8f",
+    "7:",
+    "ldr r12, [sp, #12]",
+    "cmp r6, r12",
+    "blt 12f",
+    "9:",
+    "ldr r12, [sp, #36]",
+    "cmp r11, r12",
+    "bne 1b",
+    "ldr r3, [sp, #40]",
+    "ldrd r4, r5, [sp]",
+    "strd r4, r5, [r3]",
+    "ldrd r4, r5, [sp, #8]",
+    "strd r4, r5, [r3, #8]",
+    "ldrd r4, r5, [sp, #16]",
+    "strd r4, r5, [r3, #16]",
+    "ldrd r4, r5, [sp, #24]",
+    "strd r4, r5, [r3, #24]",
+    "add sp, #40",
+    "pop {{r3-r11, pc}}",
+    "4:",
+    "str r0, [sp]",
+    "str r11, [sp, #16]",
+    "b 3b",
+    "6:",
+    "str r2, [sp, #4]",
+    "str r11, [sp, #20]",
+    "b 5b",
+    "8:",
+    "str r4, [sp, #8]",
+    "str r11, [sp, #24]",
+    "b 7b",
+    "12:",
+    "str r6, [sp, #12]",
+    "str r11, [sp, #28]",
+    "b 9b",
+    ".size vod_helium_nearest, . - vod_helium_nearest",
+);

@@ -11,7 +11,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::super::{QUERY_BLOCK, Search, distance2, keep, squared_norm};
-use crate::bank::MAX_DIMENSION;
+use crate::bank::{MAX_DIMENSION, ValueKind};
 use crate::residual::Nearest;
 
 /// Proof that the CPU has AVX-512 F, BW and VNNI, and POPCNT.
@@ -310,10 +310,16 @@ fn nearest_of_one(search: &Search, query: &[i8], best: &mut [Nearest]) {
 }
 
 impl Token {
-    /// The weighted sum over the sorted magnitudes of `query - row`, where `sums[k]` is the sum of the
+    /// The weighted sum over the sorted values of `query - row`, where `sums[k]` is the sum of the
     /// first `k` weights. `None` for more channels than four registers hold, where a histogram is
     /// faster.
-    pub(crate) fn weighted_magnitudes(self, query: &[i8], row: &[i8], sums: &[i32]) -> Option<i64> {
+    pub(crate) fn weighted_values(
+        self,
+        query: &[i8],
+        row: &[i8],
+        kind: ValueKind,
+        sums: &[i32],
+    ) -> Option<i64> {
         let dimension = query.len();
         if row.len() != dimension || sums.len() != dimension + 1 {
             return None;
@@ -321,24 +327,29 @@ impl Token {
         // SAFETY: a Token exists only where `detect` found AVX-512 F, BW and VNNI, and POPCNT.
         unsafe {
             match dimension.div_ceil(LANES) {
-                1 => Some(weighted_magnitudes::<1>(query, row, sums)),
-                2 => Some(weighted_magnitudes::<2>(query, row, sums)),
-                3 => Some(weighted_magnitudes::<3>(query, row, sums)),
-                4 => Some(weighted_magnitudes::<4>(query, row, sums)),
+                1 => Some(weighted_values::<1>(query, row, kind, sums)),
+                2 => Some(weighted_values::<2>(query, row, kind, sums)),
+                3 => Some(weighted_values::<3>(query, row, kind, sums)),
+                4 => Some(weighted_values::<4>(query, row, kind, sums)),
                 _ => None,
             }
         }
     }
 }
 
-/// Summation by parts as in `value_order`, but the number of magnitudes up to `x` is a population
-/// count over the channels, and there is no histogram.
+/// Summation by parts as in `value_order`, but the number of values up to `x` is a population count
+/// over the channels, and there is no histogram.
+///
+/// With `c(x)` that number, `W(k)` the sum of the first `k` of `n` weights, and a value being the
+/// number of `x >= 0` below it less the number of `x < 0` from it on:
+/// `sum over x >= 0 of (W(n) - W(c(x))) - sum over x < 0 of W(c(x))`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,popcnt")]
-fn weighted_magnitudes<const N: usize>(query: &[i8], row: &[i8], sums: &[i32]) -> i64 {
+fn weighted_values<const N: usize>(query: &[i8], row: &[i8], kind: ValueKind, sums: &[i32]) -> i64 {
     let dimension = query.len().min(row.len());
-    // Lanes without a channel hold the largest magnitude, which is never counted.
-    let mut magnitudes = [_mm512_set1_epi8(-1); N];
-    for (index, magnitudes) in magnitudes.iter_mut().enumerate() {
+    // Positive and negative parts; zeros where there is no channel.
+    let mut above = [_mm512_setzero_si512(); N];
+    let mut below = [_mm512_setzero_si512(); N];
+    for (index, (above, below)) in above.iter_mut().zip(&mut below).enumerate() {
         let at = index * LANES;
         let Some(present @ 1..) = dimension.checked_sub(at) else {
             break;
@@ -351,19 +362,37 @@ fn weighted_magnitudes<const N: usize>(query: &[i8], row: &[i8], sums: &[i32]) -
                 _mm512_maskz_loadu_epi8(mask, row.as_ptr().add(at)),
             )
         };
-        let (high, low) = (_mm512_max_epi8(query, row), _mm512_min_epi8(query, row));
-        *magnitudes = _mm512_mask_sub_epi8(*magnitudes, mask, high, low);
-    }
-    let mut below = 0i64;
-    for value in 0..=255u8 {
-        let value_of_all = _mm512_set1_epi8(value as i8);
-        let counts = magnitudes.map(|m| _mm512_cmple_epu8_mask(m, value_of_all).count_ones());
-        let count = counts.iter().sum::<u32>() as usize;
-        if count >= dimension {
-            let all = sums.last().copied().map_or(0, i64::from);
-            return i64::from(value) * all - below;
+        *above = _mm512_sub_epi8(_mm512_max_epi8(query, row), row);
+        *below = _mm512_sub_epi8(_mm512_max_epi8(query, row), query);
+        if kind == ValueKind::Magnitude {
+            *above = _mm512_or_si512(*above, *below);
+            *below = _mm512_setzero_si512();
         }
-        below += sums.get(count).copied().map_or(0, i64::from);
     }
-    0
+    let sum_of = |count: usize| sums.get(count).copied().map_or(0, i64::from);
+    let all = sum_of(dimension);
+    let mut sum = 0;
+    for x in 0..=u8::MAX {
+        let greater = count_above(&above, x);
+        if greater == 0 {
+            break;
+        }
+        sum += all - sum_of(dimension.wrapping_sub(greater));
+    }
+    for x in 0..=u8::MAX {
+        let less = count_above(&below, x);
+        if less == 0 {
+            break;
+        }
+        sum -= sum_of(less);
+    }
+    sum
+}
+
+/// Bytes above `x`.
+#[target_feature(enable = "avx512f,avx512bw,popcnt")]
+fn count_above<const N: usize>(bytes: &[__m512i; N], x: u8) -> usize {
+    let x = _mm512_set1_epi8(x as i8);
+    let counts = bytes.map(|bytes| _mm512_cmpgt_epu8_mask(bytes, x).count_ones());
+    counts.iter().sum::<u32>() as usize
 }
