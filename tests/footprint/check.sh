@@ -8,8 +8,8 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-../../target}"
 limit=24576
 failed=0
 check() { # name, target, profile, flags
-    RUSTFLAGS="$4" cargo $toolchain build -q --profile "$3" --target "$2" --target-dir "$CARGO_TARGET_DIR/footprint"
-    elf="$CARGO_TARGET_DIR/footprint/$2/$3/vod-footprint"
+    RUSTFLAGS="$4" cargo $toolchain build -q --profile "$3" --target "$2" --target-dir "$CARGO_TARGET_DIR"
+    elf="$CARGO_TARGET_DIR/$2/$3/vod-footprint"
     code=$(arm-none-eabi-size "$elf" | awk 'NR == 2 { print $1 }')
     panics=$(arm-none-eabi-nm -C "$elf" | grep -Ec 'core::panicking|panic_(bounds|const|fmt|nounwind)|slice_.*_fail|unwrap_failed|expect_failed' || true)
     printf '%-24s %-6s code and constants %6d bytes, %d panic symbols\n' "$1" "$3" "$code" "$panics"

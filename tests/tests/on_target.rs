@@ -50,8 +50,9 @@ fn project(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
 }
 
-fn build_folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+/// One folder for all, so that what the host needs of the dependencies is built once.
+fn build_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cross")
 }
 
 /// Every kernel agrees with the scalar one, and every processor with this one.
@@ -72,7 +73,7 @@ fn cortex_m_gives_the_bits_of_the_host() {
             "check",
             "--target-dir",
         ])
-        .arg(build_folder("on-target"));
+        .arg(build_folder());
     let expected = output(&mut host);
     let expected = expected.trim().strip_suffix("scalar").expect("the host");
     for target in TARGETS {
@@ -80,7 +81,7 @@ fn cortex_m_gives_the_bits_of_the_host() {
             leave_out(what, &format!("no library for {}", target.triple));
             continue;
         };
-        let folder = build_folder("on-target");
+        let folder = build_folder();
         output(
             cargo(&toolchain)
                 .current_dir(&here)
@@ -123,7 +124,7 @@ fn aarch64_kernels_pass_the_property_tests() {
                 .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner)
                 .args(["test", "--quiet", "--release", "--features", "std"])
                 .args(["--test", "scoring", "--target", triple, "--target-dir"])
-                .arg(build_folder("aarch64"))
+                .arg(build_folder())
                 .args(["--", "--nocapture"]),
         );
         assert!(found.contains(kernels), "{cpu}: {found}");
@@ -147,7 +148,7 @@ fn the_scoring_path_is_small_and_can_not_panic() {
     match toolchains.as_deref() {
         Some([first, others @ ..]) if others.iter().all(|other| other == first) => {
             let mut check = Command::new(project("footprint/check.sh"));
-            check.env("CARGO_TARGET_DIR", build_folder("footprint"));
+            check.env("CARGO_TARGET_DIR", build_folder());
             check.env_remove("RUSTUP_TOOLCHAIN");
             if !first.is_empty() {
                 check.arg(first);

@@ -13,7 +13,7 @@ use vod_core::{Bank, Grid};
 use vod_host::bank_file::{BankFile, encode_parts};
 use vod_host::device::{Device, Patience, Port, host_verdict};
 use vod_protocol::{Client, ClientError, TimedRead};
-use vod_tests::{GOLDEN_IMAGES, fixture};
+use vod_tests::{GOLDEN_IMAGES, cross, fixture};
 
 /// A board, as QEMU knows it.
 struct Board {
@@ -48,45 +48,16 @@ const BOARDS: [Board; 3] = [
 /// Bytes of flash that the firmware uses.
 const FLASH_LEN: u64 = 4 << 20;
 
-/// An installed toolchain that has the target: the present one, or any that rustup knows.
-fn toolchain(target: &str) -> Option<Option<String>> {
-    let has = |toolchain: Option<&str>| {
-        let mut rustc = Command::new("rustc");
-        rustc.args(["--print", "target-libdir", "--target", target]);
-        if let Some(name) = toolchain {
-            rustc.env("RUSTUP_TOOLCHAIN", name);
-        }
-        let output = rustc.output().ok()?;
-        let folder = String::from_utf8(output.stdout).ok()?;
-        Path::new(folder.trim()).is_dir().then_some(())
-    };
-    if has(None).is_some() {
-        return Some(None);
-    }
-    let output = Command::new("rustup").args(["toolchain", "list"]).output();
-    let list = String::from_utf8(output.ok()?.stdout).ok()?;
-    let mut names = list.lines().filter_map(|line| line.split(' ').next());
-    names
-        .find(|name| has(Some(name)).is_some())
-        .map(|name| Some(name.to_string()))
-}
-
 /// Builds a board's programs; `None`, with a line of why, where that can't be tried.
 fn build(board: &Board) -> Option<PathBuf> {
-    // Test output is shown on failure only; this is to be seen.
     let leave_out = |why: &str| {
-        let _ = writeln!(
-            std::io::stderr(),
-            "left out: {} in QEMU ({why})",
-            board.name
-        );
+        cross::leave_out(&format!("{} in QEMU", board.name), why);
         None
     };
-    let version = Command::new("qemu-system-arm").arg("--version").output();
-    if !version.is_ok_and(|output| output.status.success()) {
+    if !cross::has("qemu-system-arm") {
         return leave_out("no qemu-system-arm");
     }
-    let Some(toolchain) = toolchain(board.target) else {
+    let Some(toolchain) = cross::toolchain(board.target) else {
         return leave_out(&format!(
             "no target {}, see firmware/README.md",
             board.target
@@ -98,14 +69,11 @@ fn build(board: &Board) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../firmware")
         .join(board.name);
-    let mut cargo = Command::new("cargo");
+    let mut cargo = cross::cargo(&toolchain);
     cargo
         .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
         .arg(&target_dir)
         .current_dir(folder);
-    if let Some(name) = toolchain {
-        cargo.env("RUSTUP_TOOLCHAIN", name);
-    }
     assert!(cargo.status().unwrap().success(), "{} is built", board.name);
     Some(target_dir.join(board.target).join("release"))
 }
