@@ -1,5 +1,6 @@
 //! Backbones: from an input picture to raw feature maps.
 
+mod convolution;
 pub mod int8;
 mod manifest;
 mod tract;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use ndarray::{Array3, ArrayView3, Axis, Ix3, Ix4};
 use tract_onnx::prelude::*;
 
+use super::convolution::replace_products;
 use super::{Backbone, Layout, Manifest, OutputSpec};
 use crate::error::{Error, Result};
 
@@ -113,11 +114,13 @@ impl TractBackbone {
     }
 
     fn optimise(&self, height: usize, width: usize) -> TractResult<Plan> {
-        self.graph
+        let mut graph = self
+            .graph
             .clone()
             .with_input_fact(0, f32::fact([1, 3, height, width]).into())?
-            .into_optimized()?
-            .into_runnable()
+            .into_typed()?;
+        replace_products(&mut graph)?;
+        graph.into_decluttered()?.into_optimized()?.into_runnable()
     }
 
     /// One output as `[height, width, channels]`.
