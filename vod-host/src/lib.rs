@@ -39,6 +39,7 @@ pub mod features;
 pub mod fit;
 pub mod generalist;
 pub mod image;
+pub mod pipeline;
 pub mod preprocess;
 pub mod reference;
 pub mod report;

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use nalgebra::{Point2, Scale2};
 use ndarray::Array2;
-use rayon::prelude::*;
 use serde::Serialize;
 use vod_core::{Bank, FrameScore, Grid, Scorer, regions};
 
@@ -13,9 +12,7 @@ use crate::backbone::Backbone;
 use crate::bank_file::BankFile;
 use crate::error::{Error, Result};
 use crate::features::{Extractor, FeatureGrid};
-
-/// Images that are read and scored together; bounds the memory for any number of images.
-const CHUNK: usize = 16;
+use crate::pipeline::in_order;
 
 /// Verdict on one image.
 #[derive(Clone, Debug, Serialize)]
@@ -214,17 +211,9 @@ impl<'b> ImageScorer<'b> {
     pub fn score_all(
         &self,
         paths: impl Iterator<Item = PathBuf>,
-        mut sink: impl FnMut(PathBuf, Result<Verdict>) -> Result<()>,
+        sink: impl FnMut(PathBuf, Result<Verdict>) -> Result<()>,
     ) -> Result<()> {
-        let mut paths = paths.peekable();
-        while paths.peek().is_some() {
-            let chunk: Vec<PathBuf> = paths.by_ref().take(CHUNK).collect();
-            let verdicts: Vec<_> = chunk.par_iter().map(|path| self.score(path)).collect();
-            for (path, verdict) in chunk.into_iter().zip(verdicts) {
-                sink(path, verdict)?;
-            }
-        }
-        Ok(())
+        in_order(paths, |path| self.score(path), sink)
     }
 }
 
