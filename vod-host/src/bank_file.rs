@@ -1,6 +1,7 @@
 //! Bank files: written whole or not at all, read with their host section.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -250,23 +251,30 @@ impl BankFile {
 /// Writes `bytes` to a temporary file beside `path`, then renames it.
 ///
 /// # Errors
-/// [`Error::Exists`] where the file exists and `force` is not set, [`Error::Io`].
+/// As [`write_file_with`].
 pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
-    if !force && path.exists() {
-        return Err(Error::Exists {
-            path: path.to_path_buf(),
-        });
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    write_file_with(path, force, |file| file.write_all(bytes))
+}
+
+/// As [`write_file`], for content that `fill` writes piece by piece.
+///
+/// # Errors
+/// [`Error::Exists`] where the file exists and `force` is not set, [`Error::Io`].
+pub fn write_file_with(
+    path: &Path,
+    force: bool,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+) -> Result<()> {
+    refuse_existing(path, force)?;
     let mut file = tempfile::Builder::new()
         .prefix(".vod-")
-        .tempfile_in(folder)
+        .tempfile_in(folder_of(path))
         .map_err(Error::io(path))?;
-    file.write_all(bytes).map_err(Error::io(path))?;
-    file.as_file().sync_all().map_err(Error::io(path))?;
+    let mut writer = BufWriter::new(file.as_file());
+    fill(&mut writer).map_err(Error::io(path))?;
+    writer.flush().map_err(Error::io(path))?;
+    drop(writer);
+    file.as_file_mut().sync_all().map_err(Error::io(path))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -281,6 +289,27 @@ pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
         file.persist_noclobber(path).map_err(|e| e.error)
     };
     persisted.map(|_| ()).map_err(Error::io(path))
+}
+
+/// Refuses an output that exists already, unless it may be replaced.
+///
+/// # Errors
+/// [`Error::Exists`].
+pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
+    if path.exists() && !force {
+        return Err(Error::Exists {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(())
+}
+
+/// The folder that a file at `path` lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Squared norms of int8 rows, as a bank holds them.

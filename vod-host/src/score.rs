@@ -160,33 +160,8 @@ impl<'b> ImageScorer<'b> {
         let (frame, map) = score_frame(&bank, height, width, &queries)?;
         let scale = scale(&bank);
         let map_scale = map_scale(&bank);
-        let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
-        let mut labels = vec![0; grid.len()];
-        let flat_map = map.as_slice().unwrap_or_default();
-        let to_pixels = Scale2::new(
-            f64::from(size.0) / width as f64,
-            f64::from(size.1) / height as f64,
-        );
-        let regions = regions(flat_map, grid, bank.parts().map_threshold, &mut labels)?
-            .iter()
-            .map(|region| {
-                let corner = |x: u16, y: u16| {
-                    let point = to_pixels * Point2::new(f64::from(x), f64::from(y));
-                    (point.x.round() as u32, point.y.round() as u32)
-                };
-                let (x, y) = corner(region.left, region.top);
-                let (right, bottom) = corner(region.right + 1, region.bottom + 1);
-                let pixels = to_pixels.vector.product();
-                PixelRegion {
-                    x,
-                    y,
-                    width: right - x,
-                    height: bottom - y,
-                    score: map_scale.unit(region.peak),
-                    area: (f64::from(region.area) * pixels).round() as u64,
-                }
-            })
-            .collect();
+        let map_threshold = bank.parts().map_threshold;
+        let regions = pixel_regions(&map, map_threshold, size, |peak| map_scale.unit(peak))?;
         Ok(Verdict {
             path: path.to_path_buf(),
             image_score: scale.unit(frame.score),
@@ -231,6 +206,48 @@ pub fn map_scale(bank: &Bank) -> ScoreScale {
         normal: bank.parts().normal_score.into(),
         threshold: bank.parts().map_threshold.into(),
     }
+}
+
+/// Regions of a map `[height, width]` in pixels of an image of `size`, highest peak first;
+/// `unit` brings a map value to the scale 0 to 1.
+///
+/// # Errors
+/// [`Error::Frame`] where the map has no patches or too many.
+pub fn pixel_regions(
+    map: &Array2<i32>,
+    threshold: i32,
+    size: (u32, u32),
+    unit: impl Fn(i32) -> f64,
+) -> Result<Vec<PixelRegion>> {
+    let (height, width) = map.dim();
+    let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
+    let mut labels = vec![0; grid.len()];
+    let to_pixels = Scale2::new(
+        f64::from(size.0) / width as f64,
+        f64::from(size.1) / height as f64,
+    );
+    let flat_map = map.as_slice().unwrap_or_default();
+    let regions = regions(flat_map, grid, threshold, &mut labels)?
+        .iter()
+        .map(|region| {
+            let corner = |x: u16, y: u16| {
+                let point = to_pixels * Point2::new(f64::from(x), f64::from(y));
+                (point.x.round() as u32, point.y.round() as u32)
+            };
+            let (x, y) = corner(region.left, region.top);
+            let (right, bottom) = corner(region.right + 1, region.bottom + 1);
+            let pixels = to_pixels.vector.product();
+            PixelRegion {
+                x,
+                y,
+                width: right - x,
+                height: bottom - y,
+                score: unit(region.peak),
+                area: (f64::from(region.area) * pixels).round() as u64,
+            }
+        })
+        .collect();
+    Ok(regions)
 }
 
 /// Scores int8 features `[height, width, D]`; gives the frame's score and its smoothed map.

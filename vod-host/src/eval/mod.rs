@@ -7,6 +7,6 @@ mod raw_residual;
 
 pub use patchcore::PatchCore;
 pub use protocol::{
-    DatasetResult, EvalOptions, Evaluation, Example, Mean, Method, Role, Run, evaluate, summarise,
+    DatasetResult, EvalOptions, Evaluation, ImageResult, Mean, Method, Run, evaluate, summarise,
 };
 pub use raw_residual::RawResidual;

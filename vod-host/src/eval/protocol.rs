@@ -17,18 +17,16 @@ use super::metrics::{
 use super::patchcore::PatchCore;
 use super::raw_residual::RawResidual;
 use crate::bank_file::{BankFile, SyntheticFigures};
-use crate::dataset::{Dataset, TestImage, choose_references, file_name};
+use crate::dataset::{Dataset, TestImage, choose_references, file_name, load_mask};
 use crate::error::{Error, Result};
 use crate::features::{Extractor, FeatureGrid};
 use crate::fit::{self, FitOptions, Mix};
-use crate::score::{ScoreScale, score_frame};
+use crate::score::{self, ScoreScale, score_frame};
 
 /// Test images that are taken through the backbone together.
 const CHUNK: usize = 32;
 /// Templates that the scorer is fitted on where each image has its own.
 const PAIRED_TEMPLATES: usize = 4;
-/// Images that a report shows of each [`Role`].
-const EXAMPLES: usize = 3;
 
 /// What is evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,34 +97,26 @@ pub struct Run {
     /// Precision-recall curve over images: (recall, precision).
     #[serde(skip)]
     pub precision_recall: Vec<(f64, f64)>,
-    /// The most telling test images.
+    /// The test images with their maps; of the run that a report shows, see [`evaluate`].
     #[serde(skip)]
-    pub examples: Vec<Example>,
+    pub images: Vec<ImageResult>,
 }
 
-/// Why an image is shown in a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// One of the defective images with the highest scores.
-    Found,
-    /// One of the defective images with the lowest scores.
-    Missed,
-    /// One of the good images with the highest scores.
-    FalseAlarm,
-}
-
-/// A test image of a run with its map, for reports.
+/// What a run says of a test image, for reports.
 #[derive(Clone, Debug)]
-pub struct Example {
+pub struct ImageResult {
     /// The image.
     pub path: PathBuf,
     /// `good` or its kind of defect.
     pub kind: String,
-    /// Why it is shown.
-    pub role: Role,
-    /// Image score, 0 to 1; 0.5 is the highest score of a good test image but for one in twenty.
+    /// Mask of the defect, where there is one.
+    pub mask: Option<PathBuf>,
+    /// Image score, 0 to 1; 0.5 is the bank's threshold. A method without one takes the score
+    /// that one in twenty good test images exceeds.
     pub score: f64,
-    /// Anomaly map `[height, width]` in patches, 0 to 1; 0.5 as for the score, of the maps' peaks.
+    /// Whether the score reaches the threshold.
+    pub anomalous: bool,
+    /// Anomaly map `[height, width]` in patches, 0 to 1; 0.5 is the threshold of regions.
     pub map: Array2<f32>,
 }
 
@@ -178,7 +168,8 @@ pub struct Evaluation {
 /// What one run scores with.
 enum Scorer {
     Bank(Box<BankFile>, Mix),
-    Paired(Box<BankFile>, Mix, PathBuf),
+    /// With the templates, one an image, found by their names.
+    Paired(Box<BankFile>, Mix),
     PatchCore(PatchCore),
     RawResidual(Box<RawResidual>),
 }
@@ -202,14 +193,14 @@ struct Scored {
 }
 
 /// Evaluates one data set: fits a bank for each number of shots and seed, then takes each test
-/// image through the backbone once and scores it with all banks.
+/// image through the backbone once and scores it with all banks. The run of seed 0 with the most
+/// shots keeps its scores and maps of the single images.
 ///
 /// # Errors
 /// Those of the fits; a test image that can't be read ends the evaluation, since figures over a
 /// part of a set are not comparable.
 pub fn evaluate(
     set: &Dataset,
-    folder: &Path,
     extractor: &Extractor,
     options: &EvalOptions,
     progress: &ProgressBar,
@@ -217,9 +208,7 @@ pub fn evaluate(
     let mut candidates = Vec::new();
     for seed in 0..options.seeds {
         for &shots in &options.shots {
-            candidates.push(candidate(
-                set, folder, extractor, options, shots, seed, progress,
-            )?);
+            candidates.push(candidate(set, extractor, options, shots, seed, progress)?);
         }
     }
     let has_masks = set.tests.iter().any(|t| t.mask.is_some());
@@ -254,7 +243,7 @@ pub fn evaluate(
                     let extractor = candidate.extractor.as_ref().unwrap_or(extractor);
                     if let Some((features, pixels)) = own.as_ref().or(common.as_ref()) {
                         size = *pixels;
-                        scores.push(score(candidate, extractor, test, features)?);
+                        scores.push(score(candidate, set, extractor, test, features)?);
                     }
                 }
                 progress.inc(1);
@@ -277,7 +266,15 @@ pub fn evaluate(
         } else {
             PixelFigures::default()
         };
-        runs.push(figures(set, candidate, &scored, pixels, feature_seconds));
+        let is_shown = candidate.seed == 0 && Some(&candidate.shots) == options.shots.iter().max();
+        let images = if is_shown {
+            image_results(set, &candidate.scorer, &scored)?
+        } else {
+            Vec::new()
+        };
+        let mut run = figures(set, candidate, &scored, pixels, feature_seconds);
+        run.images = images;
+        runs.push(run);
     }
     let mean = means(&runs, &options.shots);
     Ok(DatasetResult {
@@ -289,7 +286,6 @@ pub fn evaluate(
 
 fn candidate<'b>(
     set: &Dataset,
-    folder: &Path,
     extractor: &Extractor<'b>,
     options: &EvalOptions,
     shots: usize,
@@ -321,11 +317,7 @@ fn candidate<'b>(
             }
             let bank = Box::new(fitted.bank);
             if options.fit.paired {
-                Scorer::Paired(
-                    bank,
-                    fitted.mix,
-                    folder.join("train").join(crate::dataset::GOOD),
-                )
+                Scorer::Paired(bank, fitted.mix)
             } else {
                 Scorer::Bank(bank, fitted.mix)
             }
@@ -359,7 +351,7 @@ fn candidate<'b>(
         }
     };
     let own = match &scorer {
-        Scorer::Bank(file, _) | Scorer::Paired(file, _, _) => {
+        Scorer::Bank(file, _) | Scorer::Paired(file, _) => {
             crate::backbone::of_bank(file, extractor.backbone())?
         }
         Scorer::PatchCore(_) | Scorer::RawResidual(_) => None,
@@ -377,6 +369,7 @@ fn candidate<'b>(
 
 fn score(
     candidate: &Candidate,
+    set: &Dataset,
     extractor: &Extractor,
     test: &TestImage,
     features: &FeatureGrid,
@@ -402,10 +395,10 @@ fn score(
                 map.mapv(|v| v as f32),
             )
         }
-        Scorer::Paired(file, _, templates) => {
-            let path = template(templates, &test.path)?;
+        Scorer::Paired(file, _) => {
+            let path = template(set, &test.path)?;
             let transform = &file.host().transform;
-            let (template, _) = extractor.load(&path)?;
+            let (template, _) = extractor.load(path)?;
             let grid =
                 Grid::new(template.dim().0, template.dim().1).ok_or(vod_core::FrameError::Grid)?;
             let bytes = file.with_template(&transform.quantise(&template), grid)?;
@@ -428,13 +421,14 @@ fn score(
 }
 
 /// The template of a test image: the reference with the same stem.
-fn template(folder: &Path, image: &Path) -> Result<PathBuf> {
-    crate::image::list(folder)?
-        .into_iter()
+fn template<'s>(set: &'s Dataset, image: &Path) -> Result<&'s Path> {
+    set.references
+        .iter()
         .find(|path| path.file_stem() == image.file_stem())
+        .map(PathBuf::as_path)
         .ok_or_else(|| {
             Error::Data(format!(
-                "{}: no template of this name in train/good",
+                "{}: no template of this name among the references",
                 image.display()
             ))
         })
@@ -444,12 +438,7 @@ fn pixel_figures(set: &Dataset, sizes: &[(u32, u32)], scored: &[Scored]) -> Resu
     let mut pixels = PixelCollector::default();
     for ((test, size), scored) in set.tests.iter().zip(sizes).zip(scored) {
         let mask = match &test.mask {
-            Some(path) => {
-                let image = crate::image::load(path)?;
-                let shape = (image.height() as usize, image.width() as usize);
-                Array2::from_shape_vec(shape, image.pixels().map(|p| p[0] > 127).collect())
-                    .map_err(|e| Error::Data(e.to_string()))?
-            }
+            Some(path) => load_mask(path)?,
             // A defect without a mask says nothing about pixels.
             None if test.is_defective() => continue,
             None => Array2::from_elem((size.1 as usize, size.0 as usize), false),
@@ -498,9 +487,8 @@ fn figures(
     }
     let seconds = feature_seconds + scored.iter().map(|s| s.seconds).sum::<f64>();
     let threads = rayon::current_num_threads() as f64;
-    let examples = examples(set, scored);
     let (bank_bytes, mix, synthetic) = match &candidate.scorer {
-        Scorer::Bank(file, mix) | Scorer::Paired(file, mix, _) => {
+        Scorer::Bank(file, mix) | Scorer::Paired(file, mix) => {
             let synthetic = Some(file.host().calibration.synthetic);
             (file.bytes().len(), Some(*mix), synthetic)
         }
@@ -528,48 +516,54 @@ fn figures(
         kinds,
         roc: roc_curve(&scores, &labels),
         precision_recall: precision_recall_curve(&scores, &labels),
-        examples,
+        images: Vec::new(),
     }
 }
 
-/// Images with the highest and the lowest scores of each side; on a set without good images
-/// nothing can be said to be missed.
-fn examples(set: &Dataset, scored: &[Scored]) -> Vec<Example> {
-    let order = |defective: bool| {
-        let mut numbers: Vec<usize> = (0..scored.len())
-            .filter(|&i| set.tests[i].is_defective() == defective)
-            .collect();
-        numbers.sort_by(|&a, &b| scored[b].score.total_cmp(&scored[a].score).then(a.cmp(&b)));
-        numbers
-    };
-    let (good, defective) = (order(false), order(true));
-    if good.is_empty() || defective.is_empty() {
-        return Vec::new();
-    }
-    let peak = |i: usize| scored[i].map.iter().copied().fold(f32::MIN, f32::max);
-    let scale = |mut values: Vec<f32>| {
-        values.sort_by(f32::total_cmp);
-        ScoreScale {
-            normal: values[values.len() / 2].into(),
-            threshold: values[values.len() * 19 / 20].into(),
+/// All test images on the scale 0 to 1, with the thresholds of the bank; without a bank those of
+/// the good test images, and nothing where there are none.
+fn image_results(set: &Dataset, scorer: &Scorer, scored: &[Scored]) -> Result<Vec<ImageResult>> {
+    let (image_scale, map_scale) = match scorer {
+        Scorer::Bank(file, _) | Scorer::Paired(file, _) => {
+            let bank = file.bank().map_err(|e| Error::Fit(e.to_string()))?;
+            (score::scale(&bank), score::map_scale(&bank))
+        }
+        Scorer::PatchCore(_) | Scorer::RawResidual(_) => {
+            let good = || {
+                let both = scored.iter().zip(&set.tests);
+                both.filter(|(_, test)| !test.is_defective())
+                    .map(|(s, _)| s)
+            };
+            let peak = |s: &Scored| s.map.iter().copied().fold(f32::MIN, f32::max);
+            let scale = |mut values: Vec<f32>| {
+                values.sort_by(f32::total_cmp);
+                Some(ScoreScale {
+                    normal: (*values.get(values.len() / 2)?).into(),
+                    threshold: (*values.get(values.len() * 19 / 20)?).into(),
+                })
+            };
+            let image_scale = scale(good().map(|s| s.score).collect());
+            let map_scale = scale(good().map(peak).collect());
+            match (image_scale, map_scale) {
+                (Some(image_scale), Some(map_scale)) => (image_scale, map_scale),
+                _ => return Ok(Vec::new()),
+            }
         }
     };
-    let image_scale = scale(good.iter().map(|&i| scored[i].score).collect());
-    let map_scale = scale(good.iter().map(|&i| peak(i)).collect());
-    let found = defective.iter().take(EXAMPLES).map(|&i| (Role::Found, i));
-    let missed = defective.iter().rev().take(EXAMPLES);
-    let alarms = good.iter().take(EXAMPLES).map(|&i| (Role::FalseAlarm, i));
-    found
-        .chain(missed.map(|&i| (Role::Missed, i)))
-        .chain(alarms)
-        .map(|(role, i)| Example {
-            path: set.tests[i].path.clone(),
-            kind: set.tests[i].kind.clone(),
-            role,
-            score: image_scale.unit(scored[i].score),
-            map: scored[i].map.mapv(|v| map_scale.unit(v) as f32),
+    let both = set.tests.iter().zip(scored);
+    Ok(both
+        .map(|(test, scored)| {
+            let score = image_scale.unit(scored.score);
+            ImageResult {
+                path: test.path.clone(),
+                kind: test.kind.clone(),
+                mask: test.mask.clone(),
+                score,
+                anomalous: scored.anomalous.unwrap_or(score >= 0.5),
+                map: scored.map.mapv(|v| map_scale.unit(v) as f32),
+            }
         })
-        .collect()
+        .collect())
 }
 
 /// Mean of the figures that there are; `None` without any.

@@ -1,214 +1,240 @@
-//! The page of an evaluation: figures, curves, the best and the worst images with their maps.
+//! The page of an evaluation: figures, then for each data set its kinds of defect, histogram and
+//! curves, then all test images of one run.
 
 use std::fmt::Write;
+use std::path::Path;
 
-use super::heatmap::tinted;
-use super::html::{document, escape, picture};
+use ndarray::Array2;
+use rayon::prelude::*;
+
+use super::chart::{curves, histogram};
+use super::gallery::{Entry, Gallery, Rendered, Truth};
+use super::html::escape;
+use crate::dataset::{GOOD, file_name, load_mask};
 use crate::error::Result;
-use crate::eval::{DatasetResult, Evaluation, Example, Mean, Role, Run};
+use crate::eval::{DatasetResult, Evaluation, ImageResult, Mean, Run};
+use crate::image::load;
+use crate::score::pixel_regions;
 
-/// Side of a chart, and the room around its axes, in SVG units.
-const SIDE: f64 = 260.0;
-const MARGIN: f64 = 46.0;
-/// Colours and dashes of the curves, by number of shots: told apart without colour too.
-const STROKES: [(&str, &str); 4] = [
-    ("#3d7fd9", ""),
-    ("#d9822b", "8 4"),
-    ("#2f9e63", "2 4"),
-    ("#a45bc4", "10 4 2 4"),
-];
+/// Images that are read and rendered together.
+const CHUNK: usize = 32;
+/// Units of a map score of 1, for the search of regions.
+const MAP_ONE: f32 = 65_536.0;
 
-/// The page, self-contained: a table of all means, and for each data set its kinds of defect,
-/// curves of the first seed, and example images.
+/// Writes the page of an evaluation.
 ///
 /// # Errors
-/// Those of reading the example images again.
-pub fn page(evaluation: &Evaluation) -> Result<String> {
-    let title = format!("{} with {}", evaluation.method, evaluation.backbone);
-    let mut body =
-        String::from("<h2>Figures</h2>\n<div class=\"wide\"><table><tr><th>data set</th>");
-    for name in [
-        "shots",
-        "image AUROC",
-        "image AP",
-        "image F1-max",
-        "pixel AUROC",
-        "pixel AP",
-        "pixel AUPRO",
-        "false alarms",
-    ] {
-        // Writing to a String can't fail.
-        let _ = write!(body, "<th>{name}</th>");
-    }
-    body.push_str("</tr>\n");
-    let all = evaluation
-        .datasets
-        .iter()
-        .map(|set| (set.name.as_str(), &set.mean))
-        .chain([("mean", &evaluation.mean)]);
-    for (name, means) in all {
-        for (shots, mean) in means {
-            figure_row(&mut body, name, *shots, mean);
+/// [`crate::Error::Exists`], [`crate::Error::Io`]; those of reading the test images again.
+pub fn write(evaluation: &Evaluation, target: &Path, force: bool) -> Result<()> {
+    let count = |set: &DatasetResult| shown_run(set).map_or(0, |run| run.images.len());
+    let expected = evaluation.datasets.iter().map(count).sum();
+    let mut gallery = Gallery::create(target, force, expected)?;
+    let mut lead = String::from("<h2>Figures</h2>\n");
+    figures(&mut lead, evaluation);
+    for set in &evaluation.datasets {
+        dataset(&mut lead, set);
+        let Some(run) = shown_run(set) else { continue };
+        for chunk in run.images.chunks(CHUNK) {
+            let rendered: Vec<Rendered> = chunk
+                .par_iter()
+                .map(|image| render(&gallery, &set.name, image))
+                .collect::<Result<_>>()?;
+            for item in &rendered {
+                gallery.push(item)?;
+            }
         }
     }
-    body.push_str("</table></div>\n");
-    for set in &evaluation.datasets {
-        dataset(&mut body, set)?;
-    }
-    Ok(document(&title, &body))
+    let title = format!("{} with {}", evaluation.method, evaluation.backbone);
+    gallery.finish(&title, &lead)
+}
+
+/// The run whose images are shown.
+fn shown_run(set: &DatasetResult) -> Option<&Run> {
+    set.runs.iter().find(|run| !run.images.is_empty())
+}
+
+fn render(gallery: &Gallery, set: &str, result: &ImageResult) -> Result<Rendered> {
+    let image = load(&result.path)?;
+    let mask = result.mask.as_deref().map(load_mask).transpose()?;
+    let units: Array2<i32> = result.map.mapv(|v| (v * MAP_ONE) as i32);
+    let regions = pixel_regions(&units, (MAP_ONE / 2.0) as i32, image.dimensions(), |v| {
+        f64::from(v as f32 / MAP_ONE)
+    })?;
+    gallery.render(&Entry {
+        name: format!("{set}/{}/{}", result.kind, file_name(&result.path)),
+        score: result.score,
+        anomalous: result.anomalous,
+        image: &image,
+        map: result.map.view(),
+        regions: &regions,
+        truth: Some(Truth {
+            set,
+            kind: &result.kind,
+            mask: mask.as_ref(),
+        }),
+        notes: Vec::new(),
+    })
 }
 
 fn cell(value: Option<f64>) -> String {
     value.map_or("&ndash;".into(), |v| format!("{v:.3}"))
 }
 
-fn figure_row(body: &mut String, name: &str, shots: usize, mean: &Mean) {
-    let _ = write!(
-        body,
-        "<tr><td>{}</td><td class=\"number\">{shots}</td>",
-        escape(name)
+/// A table: heads, then rows of a head, cells (HTML) and whether it sums up the others.
+fn table(out: &mut String, heads: &[&str], rows: &[(String, Vec<String>, bool)]) {
+    out.push_str(
+        "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"Table\"><table><thead><tr>",
     );
-    for value in [
-        mean.image_auroc,
-        mean.image_ap,
-        mean.image_f1_max,
-        mean.pixel_auroc,
-        mean.pixel_ap,
-        mean.pixel_aupro,
-        mean.false_positive_rate,
-    ] {
-        let _ = write!(body, "<td class=\"number\">{}</td>", cell(value));
+    for head in heads {
+        // Writing to a String can't fail, here and below.
+        let _ = write!(out, "<th scope=\"col\">{head}</th>");
     }
-    body.push_str("</tr>\n");
+    out.push_str("</tr></thead><tbody>\n");
+    for (head, cells, is_total) in rows {
+        let class = if *is_total { " class=\"total\"" } else { "" };
+        let _ = write!(out, "<tr{class}><th scope=\"row\">{}</th>", escape(head));
+        for cell in cells {
+            let _ = write!(out, "<td>{cell}</td>");
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
 }
 
-fn dataset(body: &mut String, set: &DatasetResult) -> Result<()> {
-    let _ = writeln!(body, "<h2>{}</h2>", escape(&set.name));
-    let first: Vec<&Run> = set.runs.iter().filter(|run| run.seed == 0).collect();
-    let Some(last) = first.last() else {
-        return Ok(());
+fn figures(out: &mut String, evaluation: &Evaluation) {
+    let row = |name: &str, shots: usize, mean: &Mean, is_total: bool| {
+        let figures = [
+            mean.image_auroc,
+            mean.image_ap,
+            mean.image_f1_max,
+            mean.pixel_auroc,
+            mean.pixel_ap,
+            mean.pixel_aupro,
+            mean.false_positive_rate,
+        ];
+        let mut cells = vec![shots.to_string()];
+        cells.extend(figures.map(cell));
+        (name.to_string(), cells, is_total)
     };
-    if last.kinds.len() > 1 {
-        let _ = write!(
-            body,
-            "<p>Image AUROC by kind of defect, {} shots, mean over seeds:</p><ul>",
-            last.shots
-        );
-        for kind in last.kinds.keys() {
-            let runs = set.runs.iter().filter(|run| run.shots == last.shots);
-            let values: Vec<f64> = runs.filter_map(|run| run.kinds[kind]).collect();
-            let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-            let value = cell((!values.is_empty()).then_some(mean));
-            let _ = write!(body, "<li>{}: {value}</li>", escape(kind));
+    let mut rows = Vec::new();
+    for set in &evaluation.datasets {
+        for (shots, mean) in &set.mean {
+            rows.push(row(&set.name, *shots, mean, false));
         }
-        body.push_str("</ul>\n");
     }
-    let roc: Vec<_> = first.iter().map(|run| (run.shots, &run.roc)).collect();
-    let precision: Vec<_> = first
+    if evaluation.datasets.len() > 1 {
+        for (shots, mean) in &evaluation.mean {
+            rows.push(row("mean", *shots, mean, true));
+        }
+    }
+    table(
+        out,
+        &[
+            "data set",
+            "shots",
+            "image AUROC",
+            "image AP",
+            "image F1-max",
+            "pixel AUROC",
+            "pixel AP",
+            "pixel AUPRO",
+            "false-positive rate",
+        ],
+        &rows,
+    );
+    out.push_str(
+        "<p class=\"note\">Means over seeds. The false-positive rate is the share of good test images \
+         that the fitted threshold calls anomalous; F1-max takes the best threshold instead.</p>\n",
+    );
+}
+
+fn dataset(out: &mut String, set: &DatasetResult) {
+    let _ = writeln!(out, "<h2>{}</h2>", escape(&set.name));
+    let Some(run) = shown_run(set) else { return };
+    let of_kind = |kind: &str| {
+        let images = run.images.iter().filter(|image| image.kind == kind);
+        images.collect::<Vec<_>>()
+    };
+    let mut kinds: Vec<&str> = run.kinds.keys().map(String::as_str).collect();
+    if run.images.iter().any(|image| image.kind == GOOD) {
+        kinds.insert(0, GOOD);
+    }
+    let rows: Vec<_> = kinds
         .iter()
-        .map(|run| (run.shots, &run.precision_recall))
+        .map(|&kind| {
+            let images = of_kind(kind);
+            let called = images.iter().filter(|image| image.anomalous).count();
+            let mut scores: Vec<f64> = images.iter().map(|image| image.score).collect();
+            scores.sort_by(f64::total_cmp);
+            let at = |place: usize| cell(scores.get(place).copied());
+            let cells = vec![
+                images.len().to_string(),
+                called.to_string(),
+                cell(kind_auroc(set, run.shots, kind)),
+                at(0),
+                at(scores.len() / 2),
+                at(scores.len().saturating_sub(1)),
+            ];
+            (kind.to_string(), cells, false)
+        })
         .collect();
-    chart(
-        body,
+    table(
+        out,
+        &[
+            "kind",
+            "images",
+            "called anomalous",
+            "image AUROC",
+            "lowest score",
+            "median",
+            "highest",
+        ],
+        &rows,
+    );
+    let word = if run.shots == 1 { "shot" } else { "shots" };
+    let _ = writeln!(
+        out,
+        "<p class=\"note\">AUROC of each kind against the good images, mean over seeds; all else, and \
+         the images below, of the run with {} {word} and seed 0.</p>\n<div class=\"charts\">",
+        run.shots
+    );
+    let groups: Vec<(String, Vec<f64>)> = kinds
+        .iter()
+        .map(|&kind| {
+            let scores = of_kind(kind).iter().map(|image| image.score).collect();
+            (kind.to_string(), scores)
+        })
+        .collect();
+    out.push_str(&histogram(&groups));
+    let first: Vec<&Run> = set.runs.iter().filter(|run| run.seed == 0).collect();
+    let name = |run: &Run| {
+        let word = if run.shots == 1 { "shot" } else { "shots" };
+        format!("{} {word}", run.shots)
+    };
+    let of = |points: fn(&Run) -> &[(f64, f64)]| {
+        let lines = first.iter().map(|run| (name(run), points(run)));
+        lines.collect::<Vec<_>>()
+    };
+    let roc = of(|run| &run.roc);
+    let precision = of(|run| &run.precision_recall);
+    out.push_str(&curves(
         "ROC",
         "false-positive rate",
         "true-positive rate",
         &roc,
-    );
-    chart(
-        body,
+    ));
+    out.push_str(&curves(
         "Precision and recall",
         "recall",
         "precision",
         &precision,
-    );
-    body.push('\n');
-    for (role, heading) in [
-        (Role::Found, "Defects with the highest scores"),
-        (Role::Missed, "Defects with the lowest scores"),
-        (Role::FalseAlarm, "Good images with the highest scores"),
-    ] {
-        let examples: Vec<&Example> = last.examples.iter().filter(|e| e.role == role).collect();
-        if examples.is_empty() {
-            continue;
-        }
-        let _ = writeln!(body, "<h3>{heading}</h3>");
-        for example in examples {
-            show(body, example)?;
-        }
-    }
-    Ok(())
+    ));
+    out.push_str("</div>\n");
 }
 
-/// One chart as inline SVG; each curve runs over the unit square. Nothing without curves.
-fn chart(body: &mut String, title: &str, x: &str, y: &str, curves: &[(usize, &Vec<(f64, f64)>)]) {
-    if curves.iter().all(|(_, points)| points.is_empty()) {
-        return;
-    }
-    let (width, height) = (SIDE + 2.0 * MARGIN, SIDE + 2.0 * MARGIN);
-    let _ = write!(
-        body,
-        "<figure><svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\" \
-         aria-label=\"{title}: {y} against {x}\"><text x=\"{MARGIN}\" y=\"20\">{title}</text>\
-         <rect class=\"axis\" x=\"{MARGIN}\" y=\"{MARGIN}\" width=\"{SIDE}\" height=\"{SIDE}\"/>"
-    );
-    let middle = MARGIN + SIDE / 2.0;
-    let bottom = MARGIN + SIDE;
-    let _ = write!(
-        body,
-        "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{x}</text>\
-         <text transform=\"translate(14 {middle}) rotate(-90)\" text-anchor=\"middle\">{y}</text>",
-        bottom + 36.0
-    );
-    for (at, label) in [(0.0, "0"), (0.5, "0.5"), (1.0, "1")] {
-        let _ = write!(
-            body,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{label}</text>\
-             <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{label}</text>",
-            MARGIN + at * SIDE,
-            bottom + 18.0,
-            MARGIN - 6.0,
-            bottom - at * SIDE + 4.0
-        );
-    }
-    for (index, (shots, points)) in curves.iter().enumerate() {
-        let (colour, dash) = STROKES[index % STROKES.len()];
-        let _ = write!(
-            body,
-            "<polyline class=\"curve\" stroke=\"{colour}\" stroke-dasharray=\"{dash}\" points=\""
-        );
-        for (px, py) in *points {
-            let _ = write!(body, "{:.1},{:.1} ", MARGIN + px * SIDE, bottom - py * SIDE);
-        }
-        let line = bottom - 14.0 - 18.0 * (curves.len() - 1 - index) as f64;
-        let left = MARGIN + SIDE - 96.0;
-        let word = if *shots == 1 { "shot" } else { "shots" };
-        let _ = write!(
-            body,
-            "\"/><line x1=\"{left}\" y1=\"{0}\" x2=\"{1}\" y2=\"{0}\" class=\"curve\" \
-             stroke=\"{colour}\" stroke-dasharray=\"{dash}\"/>\
-             <text x=\"{2}\" y=\"{line}\">{shots} {word}</text>",
-            line - 4.0,
-            left + 34.0,
-            left + 40.0
-        );
-    }
-    body.push_str("</svg></figure>");
-}
-
-fn show(body: &mut String, example: &Example) -> Result<()> {
-    let image = crate::image::load(&example.path)?;
-    let overlay = tinted(&image, example.map.clone());
-    let file = crate::dataset::file_name(&example.path);
-    let name = escape(&format!("{}/{file}", example.kind));
-    let _ = writeln!(
-        body,
-        "<figure><img loading=\"lazy\" alt=\"{name}\" src=\"{}\"></figure>\
-         <figure><img loading=\"lazy\" alt=\"anomaly map of {name}\" src=\"{}\">\
-         <figcaption>{name}, {:.3}</figcaption></figure>",
-        picture(&image)?,
-        picture(&overlay)?,
-        example.score
-    );
-    Ok(())
+/// Mean over seeds of one kind's image AUROC; `None` for good images.
+fn kind_auroc(set: &DatasetResult, shots: usize, kind: &str) -> Option<f64> {
+    let runs = set.runs.iter().filter(|run| run.shots == shots);
+    let values: Vec<f64> = runs.filter_map(|run| *run.kinds.get(kind)?).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use vod_host::backbone;
-use vod_host::bank_file::write_file;
 use vod_host::dataset::Dataset;
 use vod_host::eval::metrics::auroc;
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{self, FitOptions};
 use vod_host::image;
+use vod_host::report::gallery::Truth;
 use vod_host::report::heatmap::overlay;
-use vod_host::report::html::Page;
+use vod_host::report::verdicts::VerdictPage;
 use vod_host::score::ImageScorer;
 use vod_host::{Error, Result};
 
@@ -84,7 +84,8 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     fitted.bank.write(&bank_path, true)?;
 
     let scorer = ImageScorer::new(&fitted.bank, &*backbone)?;
-    let mut page = Page::default();
+    let report = arguments.out.join("report.html");
+    let mut page = VerdictPage::create(&report, true, data.tests.len())?;
     let mut verdicts = Vec::new();
     let mut failed = fitted.failures.len();
     let to_stdout = arguments.json.as_deref() == Some("-");
@@ -112,13 +113,19 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             }
         };
         let picture = image::load(&path)?;
-        let tinted = overlay(&picture, &verdict, scorer.map_scale()?);
+        let map_scale = scorer.map_scale()?;
+        let tinted = overlay(&picture, &verdict, map_scale);
         let name = format!(
             "{kind}-{}.png",
             path.file_stem().unwrap_or_default().display()
         );
         write_png(&arguments.out.join("heatmaps").join(name), &tinted, true)?;
-        page.add(&verdict, &picture, &tinted)?;
+        let truth = Truth {
+            set: &data.name,
+            kind: &kind,
+            mask: None,
+        };
+        page.add(&verdict, &picture, map_scale, Some(truth), Vec::new())?;
         let word = if verdict.anomalous {
             "ANOMALOUS"
         } else {
@@ -145,13 +152,8 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         .collect();
     let image_auroc = auroc(&scores, &labels);
     let figure = image_auroc.map_or("not available".into(), |a| format!("{a:.3}"));
-    let report = arguments.out.join("report.html");
     let summary = format!("image AUROC {figure}");
-    write_file(
-        &report,
-        page.finish("vod demo: solar cells", &summary).as_bytes(),
-        true,
-    )?;
+    page.finish(&format!("vod demo: {}", data.name), &summary)?;
     table.push_str(&format!(
         "\n{summary}\nheatmaps in {}, report in {}\n",
         arguments.out.join("heatmaps").display(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use vod_host::backbone;
-use vod_host::bank_file::{SyntheticFigures, write_file};
+use vod_host::bank_file::{SyntheticFigures, refuse_existing};
 use vod_host::dataset::Dataset;
 use vod_host::eval::{EvalOptions, Evaluation, Method, evaluate, summarise};
 use vod_host::features::{Extractor, preprocess_for};
@@ -18,11 +18,13 @@ use crate::recipe::RecipeChanges;
 use crate::train::{TrainChoices, same_domain};
 use crate::{Outcome, output, train};
 
-/// Evaluate on data sets in MVTec layout.
+/// Evaluate on data sets: MVTec AD's layout, VisA, or folders of good and bad images.
 #[derive(Args)]
 #[command(after_help = "Example:\n  vod eval data/bottle data/cable --backbone vit --shots 1,2,4")]
 pub struct Arguments {
-    /// Data sets: train/good, test/<kind>, ground_truth/<kind>/<stem>_mask.png.
+    /// Data sets: folders with train/good, test/<kind> and ground_truth/<kind>/<stem>_mask.png; a
+    /// split file (object,split,label,image,mask), VisA's root or one of its objects; folders with
+    /// good and one folder a kind of defect.
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
     /// edge, vit, or the path of a manifest.
@@ -76,7 +78,7 @@ pub struct Arguments {
     /// Write all figures as JSON to FILE, or to stdout for -.
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
-    /// Write a page with table, curves, best and worst images to FILE.
+    /// Write a page with figures, curves and all test images to FILE.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Replace existing files.
@@ -100,8 +102,12 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let sets = arguments
         .folders
         .iter()
-        .map(|folder| Dataset::open(folder))
-        .collect::<Result<Vec<_>>>()?;
+        .map(|folder| Dataset::open_all(folder))
+        .collect::<Result<Vec<_>>>()?
+        .concat();
+    if let Some(target) = &arguments.report {
+        refuse_existing(target, arguments.force)?;
+    }
     let backbone = backbone::open(&arguments.backbone)?;
     let (name, method, mut recipe) = match arguments.method {
         Name::Vod => ("vod", Method::Bank, Recipe::standard()),
@@ -149,7 +155,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             .collect::<Result<_>>()?,
     };
     let mut results = Vec::new();
-    for (set, folder) in sets.iter().zip(&arguments.folders) {
+    for set in &sets {
         let mut preprocess = plain.clone();
         if arguments.aligned {
             preprocess = preprocess.with_exact_size(&image::load(&set.references[0])?);
@@ -165,7 +171,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         } else {
             train::read_weights(arguments.weights.as_deref(), &extractor)?
         };
-        results.push(evaluate(set, folder, &extractor, &options, &bar)?);
+        results.push(evaluate(set, &extractor, &options, &bar)?);
     }
     bar.finish_and_clear();
     let evaluation = summarise(&backbone.manifest().id, name, results, &shots);
@@ -173,8 +179,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         output::write_json(target, &evaluation, arguments.force)?;
     }
     if let Some(target) = &arguments.report {
-        let page = report::evaluation::page(&evaluation)?;
-        write_file(target, page.as_bytes(), arguments.force)?;
+        report::evaluation::write(&evaluation, target, arguments.force)?;
     }
     if arguments.json.as_deref() != Some("-") {
         output::print(&table(&evaluation))?;

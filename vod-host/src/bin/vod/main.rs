@@ -1,5 +1,6 @@
 //! The `vod` command: arguments and printing around the `vod_host` library.
 
+mod completions;
 mod demo;
 mod device;
 mod eval;
@@ -7,6 +8,7 @@ mod export;
 mod fit;
 mod gaps;
 mod inspect;
+mod man;
 mod output;
 mod recipe;
 mod score;
@@ -19,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 /// Visual anomaly detection from a handful of good parts.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "vod", version, about, max_term_width = 100)]
 struct Arguments {
     /// No progress bars.
     #[arg(long, global = true)]
@@ -40,6 +42,8 @@ enum Command {
     Synthesise(synthesise::Arguments),
     Train(train::Arguments),
     Gaps(gaps::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// How a command ended, where it did not fail altogether.
@@ -66,6 +70,8 @@ fn main() -> ExitCode {
         Command::Synthesise(arguments) => synthesise::run(&arguments, quiet),
         Command::Train(arguments) => train::run(&arguments, quiet),
         Command::Gaps(arguments) => gaps::run(&arguments, quiet),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

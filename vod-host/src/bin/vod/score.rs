@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use vod_host::backbone;
-use vod_host::bank_file::{BankFile, write_file};
+use vod_host::bank_file::{BankFile, refuse_existing, write_file};
 use vod_host::image;
 use vod_host::report::heatmap::overlay;
-use vod_host::report::html::Page;
+use vod_host::report::verdicts::VerdictPage;
 use vod_host::score::{ImageScorer, Verdict};
 use vod_host::{Error, Result};
 
@@ -68,9 +68,6 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     if let Some(target) = arguments.json.as_deref().filter(|t| *t != "-") {
         refuse_existing(Path::new(target), arguments.force)?;
     }
-    if let Some(report) = &arguments.report {
-        refuse_existing(report, arguments.force)?;
-    }
     if let Some(folder) = &arguments.heatmaps {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
@@ -88,7 +85,8 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     };
     output::print(header(format))?;
     let mut lines = String::new();
-    let mut page = arguments.report.is_some().then(Page::default);
+    let create = |target: &PathBuf| VerdictPage::create(target, arguments.force, paths.len());
+    let mut page = arguments.report.as_ref().map(create).transpose()?;
     let (mut count, mut anomalies) = (0, 0);
     scorer.score_all(paths.iter().cloned(), |_, result| {
         bar.inc(1);
@@ -109,13 +107,14 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         }
         if arguments.heatmaps.is_some() || page.is_some() {
             let picture = image::load(&verdict.path)?;
-            let tinted = overlay(&picture, &verdict, scorer.map_scale()?);
+            let map_scale = scorer.map_scale()?;
             if let Some(folder) = &arguments.heatmaps {
+                let tinted = overlay(&picture, &verdict, map_scale);
                 let target = heatmap_path(folder, &base, &verdict.path);
                 write_png(&target, &tinted, arguments.force)?;
             }
             if let Some(page) = &mut page {
-                page.add(&verdict, &picture, &tinted)?;
+                page.add(&verdict, &picture, map_scale, None, Vec::new())?;
             }
         }
         Ok(())
@@ -125,12 +124,10 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         output::write_text(target, &lines, arguments.force)?;
     }
     let summary = format!("{count} images, {anomalies} anomalous, {failed} not readable");
-    if let (Some(page), Some(target)) = (page, &arguments.report) {
-        let title = format!("Verdicts of {}", arguments.bank.display());
-        write_file(
-            target,
-            page.finish(&title, &summary).as_bytes(),
-            arguments.force,
+    if let Some(page) = page {
+        page.finish(
+            &format!("Verdicts of {}", arguments.bank.display()),
+            &summary,
         )?;
     }
     if format == Format::Table {
@@ -169,15 +166,6 @@ pub fn expand(arguments: &[PathBuf]) -> (Vec<PathBuf>, usize) {
         }
     }
     (paths, failed)
-}
-
-fn refuse_existing(path: &Path, force: bool) -> Result<()> {
-    if path.exists() && !force {
-        return Err(Error::Exists {
-            path: path.to_path_buf(),
-        });
-    }
-    Ok(())
 }
 
 fn header(format: Format) -> &'static str {
