@@ -12,6 +12,7 @@ use vod_core::{Bank, FrameScore, Grid, Scorer, regions};
 use crate::backbone::Backbone;
 use crate::bank_file::BankFile;
 use crate::error::{Error, Result};
+use crate::explain::{Explainer, Explanation};
 use crate::features::{Extractor, FeatureGrid};
 
 /// Images that are read and scored together; bounds the memory for any number of images.
@@ -20,7 +21,8 @@ const CHUNK: usize = 16;
 /// Verdict on one image.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// The image.
+    /// The image; in JSON, bytes that are no UTF-8 are replaced.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Image score, 0 to 1; 0.5 is the threshold, 0.25 a typical normal image.
     pub image_score: f64,
@@ -38,6 +40,9 @@ pub struct Verdict {
     pub raw_threshold: i32,
     /// Where the map is high, highest peak first.
     pub regions: Vec<PixelRegion>,
+    /// The highest patch, where it was asked for and there is no region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
     /// Width and height of the upright image, pixels.
     #[serde(skip)]
     pub size: (u32, u32),
@@ -61,6 +66,17 @@ pub struct PixelRegion {
     pub score: f64,
     /// Pixels that its patches cover.
     pub area: u64,
+    /// Its highest patch, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
+}
+
+/// A path as text for JSON.
+pub fn lossy<S: serde::Serializer>(
+    path: &Path,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// The scale of scores: 0.25 at the normal median, 0.5 at the threshold, below 1 always.
@@ -88,6 +104,7 @@ impl ScoreScale {
 pub struct ImageScorer<'b> {
     file: &'b BankFile,
     extractor: Extractor<'b>,
+    explainer: Option<Explainer<'b>>,
 }
 
 impl<'b> ImageScorer<'b> {
@@ -97,7 +114,23 @@ impl<'b> ImageScorer<'b> {
     /// [`Error::BankBackbone`] for another backbone.
     pub fn new(file: &'b BankFile, backbone: &'b dyn Backbone) -> Result<Self> {
         let extractor = Extractor::for_bank(file, backbone)?;
-        Ok(Self { file, extractor })
+        Ok(Self {
+            file,
+            extractor,
+            explainer: None,
+        })
+    }
+
+    /// Explains the regions of each verdict, or its highest patch.
+    pub fn with_explanations(mut self) -> Self {
+        let channels = self.extractor.backbone().manifest().feature_channels();
+        self.explainer = Some(Explainer::new(self.file, &channels));
+        self
+    }
+
+    /// What turns images into patch features.
+    pub fn extractor(&self) -> &Extractor<'b> {
+        &self.extractor
     }
 
     /// The bank.
@@ -170,26 +203,48 @@ impl<'b> ImageScorer<'b> {
             f64::from(size.0) / width as f64,
             f64::from(size.1) / height as f64,
         );
-        let regions = regions(flat_map, grid, bank.parts().map_threshold, &mut labels)?
-            .iter()
-            .map(|region| {
-                let corner = |x: u16, y: u16| {
-                    let point = to_pixels * Point2::new(f64::from(x), f64::from(y));
-                    (point.x.round() as u32, point.y.round() as u32)
-                };
-                let (x, y) = corner(region.left, region.top);
-                let (right, bottom) = corner(region.right + 1, region.bottom + 1);
-                let pixels = to_pixels.vector.product();
-                PixelRegion {
-                    x,
-                    y,
-                    width: right - x,
-                    height: bottom - y,
-                    score: map_scale.unit(region.peak),
-                    area: (f64::from(region.area) * pixels).round() as u64,
-                }
-            })
-            .collect();
+        let explain = |cell: usize| {
+            self.explainer.as_ref()?.explain(
+                &bank,
+                &queries,
+                (height, width),
+                (cell / width, cell % width),
+                size,
+            )
+        };
+        let regions: Vec<PixelRegion> =
+            regions(flat_map, grid, bank.parts().map_threshold, &mut labels)?
+                .iter()
+                .map(|region| {
+                    let inside = |cell: &usize| {
+                        let (y, x) = (cell / width, cell % width);
+                        (usize::from(region.top)..=usize::from(region.bottom)).contains(&y)
+                            && (usize::from(region.left)..=usize::from(region.right)).contains(&x)
+                    };
+                    let peak = (0..flat_map.len())
+                        .filter(inside)
+                        .find(|&cell| flat_map[cell] == region.peak);
+                    let corner = |x: u16, y: u16| {
+                        let point = to_pixels * Point2::new(f64::from(x), f64::from(y));
+                        (point.x.round() as u32, point.y.round() as u32)
+                    };
+                    let (x, y) = corner(region.left, region.top);
+                    let (right, bottom) = corner(region.right + 1, region.bottom + 1);
+                    let pixels = to_pixels.vector.product();
+                    PixelRegion {
+                        x,
+                        y,
+                        width: right - x,
+                        height: bottom - y,
+                        score: map_scale.unit(region.peak),
+                        area: (f64::from(region.area) * pixels).round() as u64,
+                        explanation: peak.and_then(explain),
+                    }
+                })
+                .collect();
+        let highest =
+            (0..flat_map.len()).max_by_key(|&cell| (flat_map[cell], std::cmp::Reverse(cell)));
+        let explanation = highest.filter(|_| regions.is_empty()).and_then(explain);
         Ok(Verdict {
             path: path.to_path_buf(),
             image_score: scale.unit(frame.score),
@@ -200,6 +255,7 @@ impl<'b> ImageScorer<'b> {
             raw_score: frame.score,
             raw_threshold: frame.threshold,
             regions,
+            explanation,
             size,
             map,
         })
