@@ -1,7 +1,9 @@
 //! Bank files: written whole or not at all, read with their host section.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vod_core::bank::{BankParts, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION, checksum};
@@ -255,11 +257,30 @@ impl BankFile {
     }
 }
 
+/// Held while a file is written.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Waits until no file is being written; none is begun while the guard is held. A program that ends
+/// under it leaves no temporary file behind.
+pub fn wait_for_writes() -> MutexGuard<'static, ()> {
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes `bytes` to a temporary file beside `path`, then renames it.
 ///
 /// # Errors
 /// [`Error::Exists`] where the file exists and `force` is not set, [`Error::Io`].
 pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
+    let _writing = wait_for_writes();
+    // A device or a pipe takes the bytes as they come; there is nothing to lose in it.
+    let kind = std::fs::metadata(path).ok();
+    if kind.is_some_and(|kind| !kind.is_file() && !kind.is_dir()) {
+        let mut device = OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map_err(Error::io(path))?;
+        return device.write_all(bytes).map_err(Error::io(path));
+    }
     if !force && path.exists() {
         return Err(Error::Exists {
             path: path.to_path_buf(),

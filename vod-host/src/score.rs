@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nalgebra::{Point2, Scale2};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::Serialize;
 use vod_core::{Bank, FrameScore, Grid, Scorer, regions};
@@ -13,7 +13,7 @@ use crate::backbone::Backbone;
 use crate::bank_file::BankFile;
 use crate::error::{Error, Result};
 use crate::explain::{Explainer, Explanation};
-use crate::features::{Extractor, FeatureGrid};
+use crate::features::{Extractor, FeatureGrid, resize_bilinear};
 
 /// Images that are read and scored together; bounds the memory for any number of images.
 const CHUNK: usize = 16;
@@ -69,6 +69,15 @@ pub struct PixelRegion {
     /// Its highest patch, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,
+}
+
+impl Verdict {
+    /// The smoothed map in the size of the image, `[height, width]`, on the scale 0 to 1 of `map_scale`.
+    pub fn pixel_map(&self, map_scale: ScoreScale) -> Array2<f32> {
+        let units = self.map.mapv(|score| map_scale.unit(score) as f32);
+        let (height, width) = (self.size.1 as usize, self.size.0 as usize);
+        resize_bilinear(units.insert_axis(Axis(2)).view(), height, width).remove_axis(Axis(2))
+    }
 }
 
 /// A path as text for JSON.

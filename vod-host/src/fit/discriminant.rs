@@ -303,7 +303,7 @@ mod tests {
 }
 
 #[cfg(test)]
-mod tests {
+mod record_tests {
     use super::{Moments, shrinkage_lda};
     use crate::dataset::SplitMix64;
 
