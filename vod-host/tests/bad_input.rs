@@ -155,18 +155,18 @@ fn damaged_banks_are_refused() {
 #[test]
 fn features_that_are_no_numbers_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let manifest = std::fs::read_to_string(models.join("edge.toml")).unwrap();
-    let start = manifest.find("std = ").unwrap();
-    let end = start + manifest[start..].find('\n').unwrap();
-    let broken = format!(
-        "{}std = [1e-38, 1e-38, 1e-38]{}",
-        &manifest[..start],
-        &manifest[end..]
-    );
-    let path = folder.path().join("broken.toml");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tokens");
+    let manifest = std::fs::read_to_string(fixtures.join("tokens.toml")).unwrap();
+    // Pixels divided by next to nothing.
+    let broken = manifest.replace("std = [1.0, 1.0, 1.0]", "std = [1e-38, 1e-38, 1e-38]");
+    assert_ne!(broken, manifest);
+    let path = folder.path().join("tokens.toml");
     std::fs::write(&path, broken).unwrap();
-    std::fs::copy(models.join("edge.onnx"), folder.path().join("edge.onnx")).unwrap();
+    std::fs::copy(
+        fixtures.join("tokens.onnx"),
+        folder.path().join("tokens.onnx"),
+    )
+    .unwrap();
     let out = folder.path().join("x.vod");
     let output = vod(&[
         "fit",
