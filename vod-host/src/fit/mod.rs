@@ -870,7 +870,10 @@ pub(crate) fn moments(probe: &Probe, profiles: &Profiles, dimension: usize) -> [
 
 /// Fits the discriminant on the probes, and chooses the shares of the score by leaving out one
 /// reference after the other.
-fn fit_discriminant(prepared: &Prepared, options: &FitOptions) -> Result<(Discriminant, Mix, Option<ClassMoments>)> {
+fn fit_discriminant(
+    prepared: &Prepared,
+    options: &FitOptions,
+) -> Result<(Discriminant, Mix, Option<ClassMoments>)> {
     let recipe = &options.recipe;
     let probes = &prepared.probes;
     let dimension = prepared.transform.dimension;

@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::eval::metrics::average_precision;
 use crate::features::{Extractor, FeatureGrid};
 use crate::fit::{
-    Against, DEFAULT_ROW_BYTES, Discriminant, Moments, Profiles, Rows, Space, cell_table, fixed_point,
-    patch_scores, profiles_against, score_units, shrinkage_lda, threshold,
+    Against, DEFAULT_ROW_BYTES, Discriminant, Moments, Profiles, Rows, Space, cell_table,
+    fixed_point, patch_scores, profiles_against, score_units, shrinkage_lda, threshold,
 };
 use crate::image;
 use crate::score::{scale, score_frame};
