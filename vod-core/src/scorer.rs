@@ -117,10 +117,29 @@ impl<'b> Scorer<'b> {
     /// Scores one patch against the whole bank. `None` where `patch` is not `[dimension]`.
     pub fn score_patch(&self, patch: &[i8]) -> Option<PatchScore> {
         let nearest = self.nearest(patch)?;
+        Some(self.score_against(patch, nearest))
+    }
+
+    /// Scores the patch at `(y, x)` of the grid as [`Self::score_frame`] does before smoothing: where
+    /// the bank searches by position, against the rows from nearby cells. `None` where `patch` is not
+    /// `[dimension]` or lies outside the bank's grid.
+    pub fn score_patch_at(&self, y: usize, x: usize, patch: &[i8]) -> Option<PatchScore> {
+        if !self.bank.is_aligned() {
+            return self.score_patch(patch);
+        }
+        let grid = self.bank.grid()?;
+        if patch.len() != self.bank.dimension() || y >= grid.height() || x >= grid.width() {
+            return None;
+        }
+        Some(self.score_against(patch, self.nearest_near(y, x, patch)))
+    }
+
+    /// The score of a patch whose nearest row is known.
+    fn score_against(&self, patch: &[i8], nearest: Nearest) -> PatchScore {
         let residual = residual(patch, self.bank.row(nearest.row as usize));
         let kind = self.bank.parts().values;
         let weighted = weighted_values(residual, kind, self.bank.weights());
-        Some(self.patch_score(weighted, nearest))
+        self.patch_score(weighted, nearest)
     }
 
     /// The score of a patch from the weighted sum over its residual's values.

@@ -1,14 +1,16 @@
 //! Bank files: written whole or not at all, read with their host section.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vod_core::bank::{BankParts, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION, checksum};
 use vod_core::{Bank, BankError, Grid};
 
 use crate::backbone::{Backbone, FeatureSpec};
+use crate::bank_records::Records;
 use crate::error::{Error, Result};
 use crate::fit::Transform;
 use crate::preprocess::Preprocess;
@@ -37,31 +39,9 @@ pub struct HostSection {
     /// Share of the discriminant in the patch score; the rest is plain distance.
     pub blend: f64,
     /// Network file (`docs/network-format.md`) where the backbone was calibrated on the references,
-    /// otherwise empty. Follows the encoding of everything else as it is.
+    /// otherwise empty. A record of its own.
     #[serde(skip)]
     pub network: Vec<u8>,
-}
-
-impl HostSection {
-    /// As it stands in a bank.
-    ///
-    /// # Errors
-    /// [`Error::Fit`] where it can't be encoded.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = postcard::to_stdvec(self).map_err(|e| Error::Fit(e.to_string()))?;
-        bytes.extend(&self.network);
-        Ok(bytes)
-    }
-
-    /// Decodes what [`Self::to_bytes`] gave.
-    ///
-    /// # Errors
-    /// What the decoder said.
-    pub fn from_bytes(bytes: &[u8]) -> std::result::Result<Self, postcard::Error> {
-        let (mut host, network) = postcard::take_from_bytes::<Self>(bytes)?;
-        host.network = network.to_vec();
-        Ok(host)
-    }
 }
 
 /// Thresholds in score units, and what they were made from.
@@ -115,6 +95,7 @@ impl Calibration {
 pub struct BankFile {
     bytes: Vec<u8>,
     host: HostSection,
+    records: Records,
 }
 
 impl BankFile {
@@ -145,8 +126,16 @@ impl BankFile {
             path: path.clone(),
             reason,
         };
-        let host: HostSection =
-            HostSection::from_bytes(bank.parts().host).map_err(|e| bad(e.to_string()))?;
+        let (mut host, rest): (HostSection, &[u8]) =
+            postcard::take_from_bytes(bank.parts().host).map_err(|e| bad(e.to_string()))?;
+        let mut records = Records::read(
+            rest,
+            bank.row_count(),
+            bank.dimension(),
+            host.references.len(),
+        )
+        .map_err(bad)?;
+        host.network = std::mem::take(&mut records.network);
         let transform = &host.transform;
         let channels = transform.channel_scale.len();
         if transform.dimension != bank.dimension()
@@ -160,7 +149,11 @@ impl BankFile {
         {
             return Err(bad("the transform does not fit the rows".into()));
         }
-        Ok(Self { bytes, host })
+        Ok(Self {
+            bytes,
+            host,
+            records,
+        })
     }
 
     /// The whole file.
@@ -191,6 +184,22 @@ impl BankFile {
     /// The host's section.
     pub fn host(&self) -> &HostSection {
         &self.host
+    }
+
+    /// What the bank keeps of its references beyond their rows.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// The same bank with changed parts, host section and records; `parts.host` is made from the two.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] where they break the format's rules.
+    pub fn rebuilt(parts: &BankParts, host: &HostSection, records: &Records) -> Result<Self> {
+        Self::from_bytes(encode_parts(&BankParts {
+            host: &encode_host(host, records)?,
+            ..parts.clone()
+        })?)
     }
 
     /// The same bank with the rows of one template (its int8 features, `[height * width, D]`) and
@@ -248,6 +257,15 @@ impl BankFile {
     }
 }
 
+/// Held while a file is written.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Waits until no file is being written; none is begun while the guard is held. A program that ends
+/// under it leaves no temporary file behind.
+pub fn wait_for_writes() -> MutexGuard<'static, ()> {
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes `bytes` to a temporary file beside `path`, then renames it.
 ///
 /// # Errors
@@ -265,6 +283,18 @@ pub fn write_file_with(
     force: bool,
     fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
+    let _writing = wait_for_writes();
+    // A device or a pipe takes the bytes as they come; there is nothing to lose in it.
+    let kind = std::fs::metadata(path).ok();
+    if kind.is_some_and(|kind| !kind.is_file() && !kind.is_dir()) {
+        let device = OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map_err(Error::io(path))?;
+        let mut writer = BufWriter::new(&device);
+        fill(&mut writer).map_err(Error::io(path))?;
+        return writer.flush().map_err(Error::io(path));
+    }
     refuse_existing(path, force)?;
     let mut file = tempfile::Builder::new()
         .prefix(".vod-")
@@ -322,6 +352,16 @@ pub(crate) fn row_norms(rows: &[i8], dimension: usize) -> Vec<u8> {
         })
         .flat_map(u32::to_le_bytes)
         .collect()
+}
+
+/// Encodes a host section and the records that follow it.
+///
+/// # Errors
+/// [`Error::Fit`] where they can't be encoded.
+pub fn encode_host(host: &HostSection, records: &Records) -> Result<Vec<u8>> {
+    let mut bytes = postcard::to_stdvec(host).map_err(|e| Error::Fit(e.to_string()))?;
+    records.append_to(&host.network, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Encodes a bank file: magic, version, length, postcard body, CRC-32 (`docs/bank-format.md`).

@@ -27,6 +27,14 @@ pub enum Error {
         /// What the decoder said.
         reason: String,
     },
+    /// An annotation file can't be used.
+    #[error("{}: not usable as regions to ignore: {reason}", path.display())]
+    Annotation {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        reason: String,
+    },
     /// A folder holds no images.
     #[error("{}: no images (jpg, png, bmp, tif, webp) in it", path.display())]
     NoImages {

@@ -120,8 +120,8 @@ impl<'b> Extractor<'b> {
     /// # Errors
     /// As [`crate::image::load`] and [`Self::features`].
     pub fn load(&self, path: &Path) -> Result<(FeatureGrid, (u32, u32))> {
-        let image = crate::image::load(path)?;
-        Ok((self.features(&image)?, image.dimensions()))
+        let (input, size) = self.preprocess.load(path)?;
+        Ok((self.features_of_input(&input)?, size))
     }
 
     /// Patch features of an upright RGB image.

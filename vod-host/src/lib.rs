@@ -11,20 +11,24 @@
 
 pub mod backbone;
 pub mod bank_file;
+pub mod bank_records;
 pub mod dataset;
 pub mod device;
 mod error;
 pub mod eval;
+pub mod explain;
 pub mod export;
 pub mod features;
 pub mod fit;
 pub mod generalist;
+pub mod ignore;
 pub mod image;
 pub mod pipeline;
 pub mod preprocess;
 pub mod reference;
 pub mod report;
 pub mod score;
+pub mod upkeep;
 
 pub use error::{Error, Result};
 pub use indicatif::ProgressBar;

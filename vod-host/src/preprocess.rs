@@ -3,6 +3,8 @@
 //! A bank holds the [`Preprocess`] that it was fitted with, and scoring obeys the bank. In words
 //! and with a worked example: `docs/preprocessing.md`.
 
+use std::path::Path;
+
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -98,6 +100,15 @@ impl Preprocess {
     pub fn resize(&self, image: &RgbImage) -> Result<RgbImage> {
         let (width, height) = self.input_size(image.width(), image.height());
         resize(image, width, height)
+    }
+
+    /// Reads an image file; gives it resized to the input size, and the width and height of the upright
+    /// image, pixels.
+    ///
+    /// # Errors
+    /// As [`crate::image::load`].
+    pub fn load(&self, path: &Path) -> Result<(RgbImage, (u32, u32))> {
+        crate::image::load_and(path, |image| Ok((self.resize(&image)?, image.dimensions())))
     }
 
     /// Normalises pixels into the model's planes, `[3, height, width]`.

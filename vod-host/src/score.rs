@@ -4,20 +4,22 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nalgebra::{Point2, Scale2};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use serde::Serialize;
 use vod_core::{Bank, FrameScore, Grid, Scorer, regions};
 
 use crate::backbone::Backbone;
 use crate::bank_file::BankFile;
 use crate::error::{Error, Result};
-use crate::features::{Extractor, FeatureGrid};
+use crate::explain::{Explainer, Explanation};
+use crate::features::{Extractor, FeatureGrid, resize_bilinear};
 use crate::pipeline::in_order;
 
 /// Verdict on one image.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// The image.
+    /// The image; in JSON, bytes that are no UTF-8 are replaced.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Image score, 0 to 1; 0.5 is the threshold, 0.25 a typical normal image.
     pub image_score: f64,
@@ -35,6 +37,9 @@ pub struct Verdict {
     pub raw_threshold: i32,
     /// Where the map is high, highest peak first.
     pub regions: Vec<PixelRegion>,
+    /// The highest patch, where it was asked for and there is no region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
     /// Width and height of the upright image, pixels.
     #[serde(skip)]
     pub size: (u32, u32),
@@ -58,6 +63,26 @@ pub struct PixelRegion {
     pub score: f64,
     /// Pixels that its patches cover.
     pub area: u64,
+    /// Its highest patch, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
+}
+
+impl Verdict {
+    /// The smoothed map in the size of the image, `[height, width]`, on the scale 0 to 1 of `map_scale`.
+    pub fn pixel_map(&self, map_scale: ScoreScale) -> Array2<f32> {
+        let units = self.map.mapv(|score| map_scale.unit(score) as f32);
+        let (height, width) = (self.size.1 as usize, self.size.0 as usize);
+        resize_bilinear(units.insert_axis(Axis(2)).view(), height, width).remove_axis(Axis(2))
+    }
+}
+
+/// A path as text for JSON.
+pub fn lossy<S: serde::Serializer>(
+    path: &Path,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// The scale of scores: 0.25 at the normal median, 0.5 at the threshold, below 1 always.
@@ -85,6 +110,7 @@ impl ScoreScale {
 pub struct ImageScorer<'b> {
     file: &'b BankFile,
     extractor: Extractor<'b>,
+    explainer: Option<Explainer<'b>>,
 }
 
 impl<'b> ImageScorer<'b> {
@@ -94,7 +120,23 @@ impl<'b> ImageScorer<'b> {
     /// [`Error::BankBackbone`] for another backbone.
     pub fn new(file: &'b BankFile, backbone: &'b dyn Backbone) -> Result<Self> {
         let extractor = Extractor::for_bank(file, backbone)?;
-        Ok(Self { file, extractor })
+        Ok(Self {
+            file,
+            extractor,
+            explainer: None,
+        })
+    }
+
+    /// Explains the regions of each verdict, or its highest patch.
+    pub fn with_explanations(mut self) -> Self {
+        let channels = self.extractor.backbone().manifest().feature_channels();
+        self.explainer = Some(Explainer::new(self.file, &channels));
+        self
+    }
+
+    /// What turns images into patch features.
+    pub fn extractor(&self) -> &Extractor<'b> {
+        &self.extractor
     }
 
     /// The bank.
@@ -161,7 +203,17 @@ impl<'b> ImageScorer<'b> {
         let scale = scale(&bank);
         let map_scale = map_scale(&bank);
         let map_threshold = bank.parts().map_threshold;
-        let regions = pixel_regions(&map, map_threshold, size, |peak| map_scale.unit(peak))?;
+        let explain = |cell: usize| {
+            let place = (cell / width, cell % width);
+            let explainer = self.explainer.as_ref()?;
+            explainer.explain(&bank, &queries, (height, width), place, size)
+        };
+        let unit = |peak| map_scale.unit(peak);
+        let regions = pixel_regions(&map, map_threshold, size, unit, explain)?;
+        let flat_map = map.as_slice().unwrap_or_default();
+        let highest =
+            (0..flat_map.len()).max_by_key(|&cell| (flat_map[cell], std::cmp::Reverse(cell)));
+        let explanation = highest.filter(|_| regions.is_empty()).and_then(explain);
         Ok(Verdict {
             path: path.to_path_buf(),
             image_score: scale.unit(frame.score),
@@ -172,6 +224,7 @@ impl<'b> ImageScorer<'b> {
             raw_score: frame.score,
             raw_threshold: frame.threshold,
             regions,
+            explanation,
             size,
             map,
         })
@@ -209,7 +262,8 @@ pub fn map_scale(bank: &Bank) -> ScoreScale {
 }
 
 /// Regions of a map `[height, width]` in pixels of an image of `size`, highest peak first;
-/// `unit` brings a map value to the scale 0 to 1.
+/// `unit` brings a map value to the scale 0 to 1, `explain` is asked about the highest patch of each,
+/// by its number in the map.
 ///
 /// # Errors
 /// [`Error::Frame`] where the map has no patches or too many.
@@ -218,6 +272,7 @@ pub fn pixel_regions(
     threshold: i32,
     size: (u32, u32),
     unit: impl Fn(i32) -> f64,
+    explain: impl Fn(usize) -> Option<Explanation>,
 ) -> Result<Vec<PixelRegion>> {
     let (height, width) = map.dim();
     let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
@@ -230,6 +285,14 @@ pub fn pixel_regions(
     let regions = regions(flat_map, grid, threshold, &mut labels)?
         .iter()
         .map(|region| {
+            let inside = |cell: &usize| {
+                let (y, x) = (cell / width, cell % width);
+                (usize::from(region.top)..=usize::from(region.bottom)).contains(&y)
+                    && (usize::from(region.left)..=usize::from(region.right)).contains(&x)
+            };
+            let peak = (0..flat_map.len())
+                .filter(inside)
+                .find(|&cell| flat_map[cell] == region.peak);
             let corner = |x: u16, y: u16| {
                 let point = to_pixels * Point2::new(f64::from(x), f64::from(y));
                 (point.x.round() as u32, point.y.round() as u32)
@@ -244,6 +307,7 @@ pub fn pixel_regions(
                 height: bottom - y,
                 score: unit(region.peak),
                 area: (f64::from(region.area) * pixels).round() as u64,
+                explanation: peak.and_then(&explain),
             }
         })
         .collect();

@@ -53,7 +53,7 @@ impl RawResidual {
             None => {
                 let mut sides = [Moments::new(dimension), Moments::new(dimension)];
                 for (probe, profiles) in prepared.probes.iter().zip(&all) {
-                    let [normal, abnormal] = moments(&probe.shares, profiles, dimension);
+                    let [normal, abnormal] = moments(probe, profiles, dimension);
                     sides[0].merge(&normal);
                     sides[1].merge(&abnormal);
                 }
@@ -74,7 +74,7 @@ impl RawResidual {
     /// [`Error::Fit`], [`Error::Data`] where the features do not fit the references.
     pub fn score(&self, features: &FeatureGrid) -> Result<(f32, Array2<f32>)> {
         let (height, width, _) = features.dim();
-        let probe = probe(Against::All, 0, features.clone(), Vec::new())?;
+        let probe = probe(Against::All, 0, features.clone(), Vec::new(), Vec::new())?;
         let found = profiles(&self.prepared, &probe, Space::Residual)?;
         let scores: Vec<f64> = found
             .values

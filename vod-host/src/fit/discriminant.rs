@@ -3,7 +3,11 @@
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 
+use crate::bank_records::MomentsRecord;
 use crate::error::{Error, Result};
+
+/// Steps of a stored correlation of 1.
+const CORRELATION_UNITS: f64 = 32767.0;
 
 /// Running first and second moments of value profiles of one class.
 #[derive(Clone, Debug)]
@@ -45,6 +49,59 @@ impl Moments {
         pairs.for_each(|(a, b)| *a += b);
         let pairs = self.products.iter_mut().zip(&other.products);
         pairs.for_each(|(a, b)| *a += b);
+    }
+
+    /// Lets each profile count `factor` times.
+    pub fn scale(&mut self, factor: f64) {
+        self.count *= factor;
+        let all = self.sum.iter_mut().chain(&mut self.products);
+        all.for_each(|value| *value *= factor);
+    }
+
+    /// The moments as a bank keeps them.
+    pub fn record(&self) -> MomentsRecord {
+        let dimension = self.sum.len();
+        let deviation: Vec<f64> = (0..dimension)
+            .map(|i| self.covariance(i, i).max(0.0).sqrt())
+            .collect();
+        let pairs = (0..dimension).flat_map(|i| (0..i).map(move |j| (i, j)));
+        let correlation = pairs.map(|(i, j)| {
+            let scale = (deviation[i] * deviation[j]).max(f64::MIN_POSITIVE);
+            (self.covariance(i, j) / scale).clamp(-1.0, 1.0)
+        });
+        MomentsRecord {
+            count: self.count,
+            mean: (0..dimension).map(|i| self.mean(i) as f32).collect(),
+            deviation: deviation.iter().map(|d| *d as f32).collect(),
+            correlation: correlation
+                .map(|c| (c * CORRELATION_UNITS).round() as i16)
+                .flat_map(i16::to_le_bytes)
+                .collect(),
+        }
+    }
+
+    /// The moments that a record holds; zeros where it is shorter than its mean.
+    pub fn from_record(record: &MomentsRecord) -> Self {
+        let dimension = record.mean.len();
+        let mut moments = Self::new(dimension);
+        moments.count = record.count;
+        let at = |values: &[f32], i: usize| values.get(i).copied().map_or(0.0, f64::from);
+        let mut correlations = record.correlation.as_chunks::<2>().0.iter();
+        for i in 0..dimension {
+            moments.sum[i] = at(&record.mean, i) * record.count;
+            for j in 0..=i {
+                let correlation = if i == j {
+                    1.0
+                } else {
+                    let stored = correlations.next().copied().unwrap_or_default();
+                    f64::from(i16::from_le_bytes(stored)) / CORRELATION_UNITS
+                };
+                let covariance = correlation * at(&record.deviation, i) * at(&record.deviation, j);
+                let product = covariance + at(&record.mean, i) * at(&record.mean, j);
+                moments.products[i * dimension + j] = product * record.count;
+            }
+        }
+        moments
     }
 
     /// Number of profiles.
@@ -242,5 +299,32 @@ mod tests {
             assert!((a - b).abs() < 1e-9, "{a} {b}");
         }
         assert!(Contrast::mean([]).is_err());
+    }
+}
+
+#[cfg(test)]
+mod record_tests {
+    use super::{Moments, shrinkage_lda};
+    use crate::dataset::SplitMix64;
+
+    #[test]
+    fn moments_that_were_kept_give_the_same_discriminant() {
+        let mut random = SplitMix64::new(5);
+        let mut sides = [Moments::new(24), Moments::new(24)];
+        for patch in 0..600 {
+            let spread = if patch % 3 == 0 { 30.0 } else { 12.0 };
+            let mut profile: Vec<i16> = (0..24)
+                .map(|_| random.between(-spread, spread) as i16)
+                .collect();
+            profile.sort_unstable();
+            sides[usize::from(patch % 3 == 0)].add(&profile);
+        }
+        let before = shrinkage_lda(&sides[0], &sides[1], 1.0).unwrap();
+        let kept = sides.map(|side| Moments::from_record(&side.record()));
+        let after = shrinkage_lda(&kept[0], &kept[1], 1.0).unwrap();
+        let scale = before.iter().fold(0.0f64, |m, w| m.max(w.abs()));
+        for (a, b) in before.iter().zip(&after) {
+            assert!((a - b).abs() < 1e-3 * scale, "{a} {b}");
+        }
     }
 }

@@ -14,22 +14,26 @@ use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vod_core::{
-    Bank, FrameScore, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, residual,
+    Bank, BankParts, FrameScore, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, residual,
 };
 
 pub(crate) use basis::range_limit;
 pub use basis::{Transform, flat};
 pub use calibrate::{student_t_quantile, threshold};
 pub use discriminant::{Contrast, Moments, shrinkage_lda};
-pub(crate) use quantise::search_bank;
 pub use quantise::{Discriminant, smoothing_taps};
+pub(crate) use quantise::{cell_table, fixed_point, search_bank};
 
-use crate::bank_file::{BankFile, Calibration, HostSection, SyntheticFigures};
+use crate::bank_file::{BankFile, Calibration, HostSection, SyntheticFigures, encode_host};
+use crate::bank_records::{
+    CalibrationFrames, ClassMoments, HeldBack, Records, ReferenceFrame, RowOrigin, RowOrigins, View,
+};
 use crate::dataset::{SplitMix64, file_name};
 use crate::error::{Error, Result};
 use crate::eval::metrics::{auroc, average_precision};
 use crate::features::{Extractor, FeatureGrid};
 use crate::generalist::{NormalStatistics, Weights};
+use crate::ignore::IgnoreRegions;
 use crate::reference::{k_centre, paste_anomaly, shifted_copy};
 use crate::score::score_frame;
 
@@ -48,6 +52,9 @@ const THIN_FACTOR: usize = 8;
 const FOLDS: usize = 4;
 /// Shifted and re-lit copies that stand in for left-out images where there is one reference.
 const COPIES: usize = 8;
+
+/// Left-out references of which patches are kept, to score them again when the bank changes.
+const HELD_BACK_FRAMES: usize = 12;
 
 /// What is fitted and how; one recipe for every data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +133,8 @@ pub struct FitOptions {
     pub seed: u64,
     /// A scorer that was trained on other objects, to be blended in.
     pub weights: Option<Arc<Weights>>,
+    /// Parts of the references that say nothing about normal parts.
+    pub ignore: IgnoreRegions,
 }
 
 impl FitOptions {
@@ -139,6 +148,7 @@ impl FitOptions {
             row_bytes: DEFAULT_ROW_BYTES,
             seed: 0,
             weights: None,
+            ignore: IgnoreRegions::default(),
         }
     }
 }
@@ -173,26 +183,80 @@ pub struct Mix {
 /// One reference image that is held: its input picture and its features.
 struct Held {
     input: RgbImage,
+    /// Features of the image and, where it is mirrored, of its copies in the order of [`View::ALL`].
     grids: Vec<FeatureGrid>,
+    /// Width and height of the upright image, pixels.
+    size: (u32, u32),
+    /// Cells of the upright grid that say nothing; empty for none.
+    ignored: Vec<bool>,
+}
+
+impl Held {
+    fn frame(&self) -> ReferenceFrame {
+        let (height, width, _) = self.grids[0].dim();
+        ReferenceFrame {
+            grid: (height as u16, width as u16),
+            size: self.size,
+        }
+    }
 }
 
 /// int8 rows with the reference and the grid cell that each is from.
 #[derive(Default)]
-struct Rows {
-    values: Vec<i8>,
-    image: Vec<u32>,
-    cell: Vec<u32>,
+pub(crate) struct Rows {
+    pub values: Vec<i8>,
+    pub image: Vec<u32>,
+    /// Cell in the upright image.
+    pub cell: Vec<u32>,
+    pub view: Vec<View>,
 }
 
 impl Rows {
-    fn add(&mut self, values: &[i8], image: usize, patches: usize) {
-        self.values.extend_from_slice(values);
-        self.image
-            .extend(std::iter::repeat_n(image as u32, patches));
-        self.cell.extend(0..patches as u32);
+    /// Adds the patches of one grid, `[height * width, dimension]`, but for the `ignored` cells of the
+    /// upright image.
+    pub fn add(
+        &mut self,
+        values: &[i8],
+        image: usize,
+        (height, width): (usize, usize),
+        view: View,
+        ignored: &[bool],
+    ) {
+        let dimension = values.len() / (height * width).max(1);
+        for (cell, patch) in values.chunks_exact(dimension.max(1)).enumerate() {
+            let cell = view.upright_cell(cell, height, width);
+            if ignored.get(cell) == Some(&true) {
+                continue;
+            }
+            self.values.extend_from_slice(patch);
+            self.image.push(image as u32);
+            self.cell.push(cell as u32);
+            self.view.push(view);
+        }
     }
 
-    fn len(&self) -> usize {
+    /// Adds a reference and its mirrored copies.
+    fn add_held(&mut self, held: &Held, transform: &Transform, image: usize) {
+        for (grid, view) in held.grids.iter().zip(View::ALL) {
+            let (height, width, _) = grid.dim();
+            let values = transform.quantise(grid);
+            self.add(&values, image, (height, width), view, &held.ignored);
+        }
+    }
+
+    /// Where each row is from, as a bank keeps it.
+    pub fn origins(&self) -> Vec<RowOrigin> {
+        let places = self.image.iter().zip(&self.cell).zip(&self.view);
+        places
+            .map(|((&reference, &cell), &view)| RowOrigin {
+                reference,
+                cell,
+                view,
+            })
+            .collect()
+    }
+
+    pub fn len(&self) -> usize {
         self.image.len()
     }
 
@@ -206,16 +270,17 @@ impl Rows {
             values: numbers.iter().flat_map(row).collect(),
             image: numbers.iter().map(|&n| self.image[n]).collect(),
             cell: numbers.iter().map(|&n| self.cell[n]).collect(),
+            view: numbers.iter().map(|&n| self.view[n]).collect(),
         }
     }
 
-    fn thin(&mut self, dimension: usize, count: usize) {
+    pub fn thin(&mut self, dimension: usize, count: usize) {
         if self.len() > count {
             *self = self.select(&k_centre(&self.values, dimension, count), dimension);
         }
     }
 
-    fn part(&self, against: Against, dimension: usize) -> Self {
+    pub fn part(&self, against: Against, dimension: usize) -> Self {
         let kept: Vec<usize> = (0..self.len())
             .filter(|&n| match against {
                 Against::All => true,
@@ -227,7 +292,7 @@ impl Rows {
     }
 
     /// Sorts rows by grid cell, stable, for the position-limited search.
-    fn by_cell(&self, dimension: usize) -> Self {
+    pub fn by_cell(&self, dimension: usize) -> Self {
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.sort_by_key(|&n| self.cell[n]);
         self.select(&order, dimension)
@@ -254,6 +319,18 @@ pub(crate) struct Probe {
     features: FeatureGrid,
     /// Pasted share of each patch; empty for a normal picture.
     pub(crate) shares: Vec<f32>,
+    /// Patches that say nothing; empty for none.
+    ignored: Vec<bool>,
+}
+
+impl Probe {
+    /// Whether a patch counts as abnormal; `None` where it counts as neither.
+    pub(crate) fn label(&self, patch: usize) -> Option<bool> {
+        if self.ignored.get(patch) == Some(&true) {
+            return None;
+        }
+        is_abnormal(self.shares.get(patch))
+    }
 }
 
 /// References as rows, with the probes that are compared with them: all that discriminants are
@@ -261,6 +338,7 @@ pub(crate) struct Probe {
 pub(crate) struct Prepared {
     held: Vec<Held>,
     names: Vec<String>,
+    frames: Vec<ReferenceFrame>,
     failures: Vec<Error>,
     pub(crate) transform: Transform,
     rows: Rows,
@@ -278,6 +356,8 @@ pub(crate) fn prepare(
     let recipe = &options.recipe;
     let mut failures = Vec::new();
     let mut names = Vec::new();
+    let mut frames = Vec::new();
+    let ignore = &options.ignore;
 
     let mirror =
         recipe.mirror && !options.aligned && !options.paired && paths.len() <= MIRRORED_REFERENCES;
@@ -289,7 +369,7 @@ pub(crate) fn prepare(
         let results: Vec<_> = chunk
             .par_iter()
             .map(|path| {
-                let result = hold(extractor, path, mirror);
+                let result = hold(extractor, path, mirror, ignore);
                 progress.inc(1);
                 result
             })
@@ -297,6 +377,7 @@ pub(crate) fn prepare(
         for (path, result) in chunk.iter().zip(results) {
             match result {
                 Ok(reference) => {
+                    frames.push(reference.frame());
                     held.push(reference);
                     names.push(file_name(path));
                 }
@@ -316,15 +397,13 @@ pub(crate) fn prepare(
     let row_limit = (options.row_bytes / dimension).max(1);
     let mut rows = Rows::default();
     for (image, reference) in held.iter().enumerate() {
-        for grid in &reference.grids {
-            rows.add(&transform.quantise(grid), image, grid.len() / grid.dim().2);
-        }
+        rows.add_held(reference, &transform, image);
     }
     for chunk in later.chunks(CHUNK) {
         let results: Vec<_> = chunk
             .par_iter()
             .map(|path| {
-                let result = hold(extractor, path, false);
+                let result = hold(extractor, path, false, ignore);
                 progress.inc(1);
                 result
             })
@@ -332,10 +411,8 @@ pub(crate) fn prepare(
         for (path, result) in chunk.iter().zip(results) {
             match result {
                 Ok(reference) => {
-                    for grid in &reference.grids {
-                        let patches = grid.len() / grid.dim().2;
-                        rows.add(&transform.quantise(grid), names.len(), patches);
-                    }
+                    rows.add_held(&reference, &transform, names.len());
+                    frames.push(reference.frame());
                     names.push(file_name(path));
                 }
                 Err(error) => failures.push(error),
@@ -345,6 +422,11 @@ pub(crate) fn prepare(
             rows.thin(dimension, row_limit);
         }
     }
+    if rows.len() == 0 {
+        return Err(Error::Data(
+            "every patch of every reference is to be ignored".into(),
+        ));
+    }
     progress.set_message("thinning the bank");
     rows.thin(dimension, row_limit);
 
@@ -352,6 +434,7 @@ pub(crate) fn prepare(
     Ok(Prepared {
         held,
         names,
+        frames,
         failures,
         transform,
         rows,
@@ -377,10 +460,11 @@ pub fn fit(
     let spec = &extractor.backbone().manifest().features;
     let prepared = prepare(extractor, paths, options, progress)?;
     progress.set_message("fitting the discriminant");
-    let (discriminant, mix) = fit_discriminant(&prepared, options)?;
+    let (discriminant, mix, moments) = fit_discriminant(&prepared, options)?;
     let Prepared {
         held,
         names,
+        frames,
         failures,
         transform,
         rows,
@@ -399,11 +483,40 @@ pub fn fit(
             ));
         }
     };
-    let encode = |rows: &Rows, calibration: Calibration, host: bool| {
+    let encode = |rows: &Rows, calibration: Calibration, kept: Option<CalibrationFrames>| {
         let rows = if cells.is_some() {
             rows.by_cell(dimension)
         } else {
             rows.part(Against::All, dimension)
+        };
+        let host = match kept {
+            None => Vec::new(),
+            Some(kept) => {
+                let manifest = extractor.backbone().manifest();
+                let section = HostSection {
+                    vod_version: env!("CARGO_PKG_VERSION").into(),
+                    backbone_id: manifest.id.clone(),
+                    backbone_sha256: manifest.sha256.to_lowercase(),
+                    preprocess: extractor.preprocess().clone(),
+                    features: spec.clone(),
+                    transform: transform.clone(),
+                    calibration: calibration.clone(),
+                    references: names.clone(),
+                    seed: options.seed,
+                    blend: discriminant.blend,
+                    network: extractor.backbone().network().unwrap_or_default().to_vec(),
+                };
+                let records = Records {
+                    origins: Some(RowOrigins {
+                        frames: frames.clone(),
+                        rows: rows.origins(),
+                    }),
+                    moments: moments.clone(),
+                    calibration: Some(kept),
+                    ..Records::default()
+                };
+                encode_host(&section, &records)?
+            }
         };
         quantise::encode(&quantise::Model {
             dimension,
@@ -416,26 +529,11 @@ pub fn fit(
             top_share: recipe.top_share,
             stage: recipe.stage,
             calibration: &calibration,
-            host: host.then(|| {
-                let manifest = extractor.backbone().manifest();
-                HostSection {
-                    vod_version: env!("CARGO_PKG_VERSION").into(),
-                    backbone_id: manifest.id.clone(),
-                    backbone_sha256: manifest.sha256.to_lowercase(),
-                    preprocess: extractor.preprocess().clone(),
-                    features: spec.clone(),
-                    transform: transform.clone(),
-                    calibration: calibration.clone(),
-                    references: names.clone(),
-                    seed: options.seed,
-                    blend: discriminant.blend,
-                    network: extractor.backbone().network().unwrap_or_default().to_vec(),
-                }
-            }),
+            host: &host,
         })
     };
-    let calibration = calibrate(&transform, &rows, &probes, options, &encode)?;
-    let bytes = encode(&rows, calibration, true)?;
+    let (calibration, kept) = calibrate(&transform, &rows, &probes, options, &encode)?;
+    let bytes = encode(&rows, calibration, Some(kept))?;
     Ok(Fitted {
         bank: BankFile::from_bytes(bytes)?,
         failures,
@@ -455,7 +553,7 @@ fn calibrate_backbone<'b>(
     let preprocess = extractor.preprocess();
     let pictures: Vec<RgbImage> = paths[..paths.len().min(CALIBRATION_IMAGES)]
         .par_iter()
-        .filter_map(|path| preprocess.resize(&crate::image::load(path).ok()?).ok())
+        .filter_map(|path| Some(preprocess.load(path).ok()?.0))
         .collect();
     let backbone = extractor.backbone().calibrate(preprocess, &pictures)?;
     backbone
@@ -464,8 +562,13 @@ fn calibrate_backbone<'b>(
 }
 
 /// Reads one reference: its input picture, its features and those of its mirror images.
-fn hold(extractor: &Extractor, path: &std::path::Path, mirror: bool) -> Result<Held> {
-    let input = extractor.preprocess().resize(&crate::image::load(path)?)?;
+fn hold(
+    extractor: &Extractor,
+    path: &std::path::Path,
+    mirror: bool,
+    ignore: &IgnoreRegions,
+) -> Result<Held> {
+    let (input, size) = extractor.preprocess().load(path)?;
     let mut grids = vec![extractor.features_of_input(&input)?];
     if mirror {
         let flips = [
@@ -477,7 +580,13 @@ fn hold(extractor: &Extractor, path: &std::path::Path, mirror: bool) -> Result<H
             grids.push(extractor.features_of_input(flip)?);
         }
     }
-    Ok(Held { input, grids })
+    let (height, width, _) = grids[0].dim();
+    Ok(Held {
+        ignored: ignore.cells(&file_name(path), size, (height, width)),
+        input,
+        grids,
+        size,
+    })
 }
 
 /// The grid that all references share, if they do.
@@ -537,7 +646,9 @@ fn plain_residuals(transform: &Transform, held: &[Held]) -> Result<Array2<f32>> 
     let mut rows = Rows::default();
     for (image, reference) in held.iter().enumerate() {
         let grid = &reference.grids[0];
-        rows.add(&transform.quantise(grid), image, grid.len() / grid.dim().2);
+        let (height, width, _) = grid.dim();
+        let values = transform.quantise(grid);
+        rows.add(&values, image, (height, width), View::Upright, &[]);
     }
     let parts: Vec<Array2<f32>> = (0..held.len())
         .into_par_iter()
@@ -635,13 +746,15 @@ fn probes(
         .map(|(image, group, picture, shares)| {
             let features = extractor.features_of_input(picture)?;
             progress.inc(1);
-            probe(against(*image), *group, features, shares.clone())
+            let ignored = held[*image].ignored.clone();
+            probe(against(*image), *group, features, shares.clone(), ignored)
         })
         .collect::<Result<_>>()?;
     if !copied {
         for (image, reference) in held.iter().enumerate() {
             let features = reference.grids[0].clone();
-            probes.push(probe(against(image), image, features, Vec::new())?);
+            let ignored = reference.ignored.clone();
+            probes.push(probe(against(image), image, features, Vec::new(), ignored)?);
         }
     }
     Ok(probes)
@@ -652,6 +765,7 @@ pub(crate) fn probe(
     group: usize,
     features: FeatureGrid,
     shares: Vec<f32>,
+    ignored: Vec<bool>,
 ) -> Result<Probe> {
     let (height, width, _) = features.dim();
     let grid = Grid::new(height, width).ok_or_else(|| {
@@ -665,6 +779,7 @@ pub(crate) fn probe(
         grid,
         features,
         shares,
+        ignored,
     })
 }
 
@@ -678,29 +793,39 @@ pub enum Space {
     Residual,
 }
 
-/// Profiles `[patches, D]` and distances of one probe's patches.
+/// Value profiles `[n, D]` and lengths `[n]` of the residuals of many patches.
 pub(crate) struct Profiles {
-    pub(crate) values: Vec<i16>,
-    pub(crate) lengths: Vec<f64>,
+    pub values: Vec<i16>,
+    pub lengths: Vec<f64>,
 }
 
 /// Compares a probe with its rows.
 pub(crate) fn profiles(prepared: &Prepared, probe: &Probe, space: Space) -> Result<Profiles> {
-    let transform = &prepared.transform;
-    let dimension = transform.dimension;
-    let others = prepared.rows.part(probe.against, dimension);
+    let queries = prepared.transform.quantise(&probe.features);
+    let dimension = prepared.transform.dimension;
+    profiles_against(&queries, &prepared.rows, probe.against, dimension, space)
+}
+
+/// Profiles of int8 patches `[n, D]` against those rows that they are compared with.
+pub(crate) fn profiles_against(
+    queries: &[i8],
+    rows: &Rows,
+    against: Against,
+    dimension: usize,
+    space: Space,
+) -> Result<Profiles> {
+    let others = rows.part(against, dimension);
     let bytes = quantise::search_bank(dimension, &others.values)?;
     let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
     let scorer = Scorer::new(&bank);
-    let queries = transform.quantise(&probe.features);
     let mut nearest = vec![
         Nearest {
             row: 0,
             distance2: 0
         };
-        probe.grid.len()
+        queries.len() / dimension
     ];
-    scorer.nearest_of_all(&queries, &mut nearest);
+    scorer.nearest_of_all(queries, &mut nearest);
     let mut values = vec![0i16; queries.len()];
     let mut order = vec![0u16; dimension];
     for ((query, near), profile) in queries
@@ -733,10 +858,10 @@ pub(crate) fn is_abnormal(share: Option<&f32>) -> Option<bool> {
 }
 
 /// Moments of a probe's normal and of its abnormal patches.
-pub(crate) fn moments(shares: &[f32], profiles: &Profiles, dimension: usize) -> [Moments; 2] {
+pub(crate) fn moments(probe: &Probe, profiles: &Profiles, dimension: usize) -> [Moments; 2] {
     let mut sides = [Moments::new(dimension), Moments::new(dimension)];
     for (patch, profile) in profiles.values.chunks_exact(dimension).enumerate() {
-        if let Some(abnormal) = is_abnormal(shares.get(patch)) {
+        if let Some(abnormal) = probe.label(patch) {
             sides[usize::from(abnormal)].add(profile);
         }
     }
@@ -745,14 +870,17 @@ pub(crate) fn moments(shares: &[f32], profiles: &Profiles, dimension: usize) -> 
 
 /// Fits the discriminant on the probes, and chooses the shares of the score by leaving out one
 /// reference after the other.
-fn fit_discriminant(prepared: &Prepared, options: &FitOptions) -> Result<(Discriminant, Mix)> {
+fn fit_discriminant(
+    prepared: &Prepared,
+    options: &FitOptions,
+) -> Result<(Discriminant, Mix, Option<ClassMoments>)> {
     let recipe = &options.recipe;
     let probes = &prepared.probes;
     let dimension = prepared.transform.dimension;
     let mixes = mixes(recipe, options.weights.is_some());
     if mixes.iter().all(|mix| *mix == Mix::default()) {
         let distance = Discriminant::distance(dimension, recipe.values);
-        return Ok((distance, Mix::default()));
+        return Ok((distance, Mix::default(), None));
     }
     let all: Vec<Profiles> = probes
         .par_iter()
@@ -761,7 +889,7 @@ fn fit_discriminant(prepared: &Prepared, options: &FitOptions) -> Result<(Discri
     let moments: Vec<[Moments; 2]> = probes
         .par_iter()
         .zip(&all)
-        .map(|(probe, profiles)| moments(&probe.shares, profiles, dimension))
+        .map(|(probe, profiles)| moments(probe, profiles, dimension))
         .collect();
     let sides = |skip: Option<usize>| {
         let mut sides = [Moments::new(dimension), Moments::new(dimension)];
@@ -778,7 +906,7 @@ fn fit_discriminant(prepared: &Prepared, options: &FitOptions) -> Result<(Discri
         shrinkage_lda(&normal, &abnormal, recipe.shrinkage)
     };
     let length_spread = spread(probes.iter().zip(&all).flat_map(|(probe, p)| {
-        let normal = |i: &usize| is_abnormal(probe.shares.get(*i)) == Some(false);
+        let normal = |i: &usize| probe.label(*i) == Some(false);
         (0..p.lengths.len()).filter(normal).map(|i| p.lengths[i])
     }));
     let generalist = match &options.weights {
@@ -816,7 +944,19 @@ fn fit_discriminant(prepared: &Prepared, options: &FitOptions) -> Result<(Discri
         length_weight: (1.0 - mix.specialist - mix.generalist) / length_spread,
         blend: mix.specialist + mix.generalist,
     };
-    Ok((discriminant, mix))
+    // A generalist's part can't be fitted again.
+    let kept = (options.weights.is_none()).then(|| {
+        let [normal, synthetic] = sides(None);
+        ClassMoments {
+            normal: normal.record(),
+            synthetic: synthetic.record(),
+            missed: None,
+            length_spread,
+            shrinkage: recipe.shrinkage,
+            blends: recipe.blends.clone(),
+        }
+    });
+    Ok((discriminant, mix, kept))
 }
 
 /// The shares that are tried, plain distance first.
@@ -891,7 +1031,7 @@ fn choose_mix(
         let fold = groups.iter().position(|g| *g == probe.group).unwrap_or(0);
         let patches = profiles.values.chunks_exact(generalist.len());
         for (patch, profile) in patches.enumerate() {
-            let Some(abnormal) = is_abnormal(probe.shares.get(patch)) else {
+            let Some(abnormal) = probe.label(patch) else {
                 continue;
             };
             terms.push(Terms {
@@ -926,59 +1066,139 @@ fn calibrate(
     rows: &Rows,
     probes: &[Probe],
     options: &FitOptions,
-    encode: &(impl Fn(&Rows, Calibration, bool) -> Result<Vec<u8>> + Sync),
-) -> Result<Calibration> {
+    encode: &(impl Fn(&Rows, Calibration, Option<CalibrationFrames>) -> Result<Vec<u8>> + Sync),
+) -> Result<(Calibration, CalibrationFrames)> {
     let dimension = transform.dimension;
-    let scored: Vec<(FrameScore, Vec<i32>)> = probes
+    // Left-out references that can be scored again later, within an eighth of the bank's size.
+    let left_out: Vec<usize> = (0..probes.len())
+        .filter(|&i| probes[i].shares.is_empty() && is_left_out(&probes[i]))
+        .collect();
+    let step = left_out.len().div_ceil(HELD_BACK_FRAMES).max(1);
+    let chosen: Vec<usize> = left_out.into_iter().step_by(step).collect();
+    let room = options.row_bytes / 8 / dimension / chosen.len().max(1);
+    let scored: Vec<(FrameScore, Vec<i32>, Option<HeldBack>)> = probes
         .par_iter()
-        .map(|probe| {
+        .enumerate()
+        .map(|(number, probe)| {
             let others = rows.part(probe.against, dimension);
-            let bytes = encode(&others, Calibration::open(), false)?;
+            let bytes = encode(&others, Calibration::open(), None)?;
             let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
-            let queries = transform.quantise(&probe.features);
+            let mut queries = transform.quantise(&probe.features);
+            for (patch, _) in probe.ignored.iter().enumerate().filter(|(_, i)| **i) {
+                // What is to be ignored counts as equal to a reference.
+                queries[patch * dimension..(patch + 1) * dimension].copy_from_slice(bank.row(0));
+            }
             let (height, width) = (probe.grid.height(), probe.grid.width());
             let (frame, map) = score_frame(&bank, height, width, &queries)?;
-            Ok((frame, map.into_raw_vec_and_offset().0))
+            let held_back = match probe.against {
+                Against::Without(image) if chosen.contains(&number) => {
+                    held_back(&bank, probe.grid, &queries, image, &frame, room)?
+                }
+                _ => None,
+            };
+            Ok((frame, map.into_raw_vec_and_offset().0, held_back))
         })
         .collect::<Result<_>>()?;
     let normal: Vec<&FrameScore> = probes
         .iter()
         .zip(&scored)
         .filter(|(probe, _)| probe.shares.is_empty())
-        .map(|(_, (frame, _))| frame)
+        .map(|(_, (frame, ..))| frame)
         .collect();
     let scores: Vec<f64> = normal.iter().map(|f| f64::from(f.score)).collect();
     let peaks: Vec<f64> = normal.iter().map(|f| f64::from(f.map_max)).collect();
     let mut sorted = scores.clone();
     sorted.sort_by(f64::total_cmp);
     let normal_score = sorted[sorted.len() / 2] as i32;
-    let clamp = |v: f64| {
-        let limit = f64::from(i32::MAX / 2);
-        v.ceil().clamp(-limit, limit) as i32
-    };
-    Ok(Calibration {
-        threshold: clamp(threshold(&scores, options.fpr)).max(normal_score + 1),
+    let calibration = Calibration {
+        threshold: score_units(threshold(&scores, options.fpr)).max(normal_score + 1),
         normal_score,
-        map_threshold: clamp(threshold(&peaks, options.fpr)),
+        map_threshold: score_units(threshold(&peaks, options.fpr)),
         fpr: options.fpr,
         scores: normal.iter().map(|f| f.score).collect(),
         is_guess: !options.paired && probes.iter().all(|p| p.against == Against::All),
         synthetic: synthetic_figures(probes, &scored),
-    })
+    };
+    let frames = CalibrationFrames {
+        peaks: normal.iter().map(|f| f.map_max).collect(),
+        from_line: false,
+        held_back: scored.into_iter().filter_map(|(.., held)| held).collect(),
+    };
+    Ok((calibration, frames))
+}
+
+/// A threshold in the bank's integer units: scores that reach `value` reach it.
+pub(crate) fn score_units(value: f64) -> i32 {
+    let limit = f64::from(i32::MAX / 2);
+    value.ceil().clamp(-limit, limit) as i32
+}
+
+fn is_left_out(probe: &Probe) -> bool {
+    matches!(probe.against, Against::Without(_))
+}
+
+/// The patches that a left-out reference's image score is the mean of, and the next lower ones, at
+/// most `room`; `None` where there is no room.
+fn held_back(
+    bank: &Bank,
+    grid: Grid,
+    queries: &[i8],
+    image: usize,
+    frame: &FrameScore,
+    room: usize,
+) -> Result<Option<HeldBack>> {
+    let dimension = bank.dimension();
+    let top = Scorer::top_count(bank.parts().top_share, grid.len());
+    let scores = patch_scores(bank, grid, queries)?;
+    let mut cells: Vec<u32> = (0..grid.len() as u32).collect();
+    cells.sort_by_key(|&cell| (std::cmp::Reverse(scores[cell as usize]), cell));
+    cells.truncate((3 * top).min(room));
+    if cells.len() < top {
+        return Ok(None);
+    }
+    let features = cells
+        .iter()
+        .flat_map(|&cell| &queries[cell as usize * dimension..][..dimension])
+        .map(|&v| v as u8)
+        .collect();
+    Ok(Some(HeldBack {
+        reference: image as u32,
+        score: frame.score,
+        peak: frame.map_max,
+        top: top as u32,
+        cells,
+        features,
+    }))
+}
+
+/// Scores of the patches of a frame before smoothing, `[height * width]`.
+pub(crate) fn patch_scores(bank: &Bank, grid: Grid, queries: &[i8]) -> Result<Vec<i32>> {
+    let parts = BankParts {
+        taps: smoothing_taps(0.0),
+        ..bank.parts().clone()
+    };
+    let bank = Bank::from_parts(parts).map_err(|e| Error::Fit(e.to_string()))?;
+    let (_, map) = score_frame(&bank, grid.height(), grid.width(), queries)?;
+    Ok(map.into_raw_vec_and_offset().0)
 }
 
 /// Figures of the synthetic anomalies against the normal pictures.
-fn synthetic_figures(probes: &[Probe], scored: &[(FrameScore, Vec<i32>)]) -> SyntheticFigures {
-    let images: Vec<f32> = scored.iter().map(|(frame, _)| frame.score as f32).collect();
+fn synthetic_figures(
+    probes: &[Probe],
+    scored: &[(FrameScore, Vec<i32>, Option<HeldBack>)],
+) -> SyntheticFigures {
+    let images: Vec<f32> = scored
+        .iter()
+        .map(|(frame, ..)| frame.score as f32)
+        .collect();
     let pasted: Vec<bool> = probes.iter().map(|p| !p.shares.is_empty()).collect();
     let mut patches = Vec::new();
     let mut labels = Vec::new();
-    for (probe, (_, map)) in probes.iter().zip(scored) {
+    for (probe, (_, map, _)) in probes.iter().zip(scored) {
         for (patch, score) in map.iter().enumerate() {
-            let share = probe.shares.get(patch).copied().unwrap_or(0.0);
-            if share == 0.0 || share > 0.5 {
+            if let Some(abnormal) = probe.label(patch) {
                 patches.push(*score as f32);
-                labels.push(share > 0.5);
+                labels.push(abnormal);
             }
         }
     }

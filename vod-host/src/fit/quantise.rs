@@ -3,7 +3,7 @@
 use vod_core::bank::{BankParts, KERNEL_SUM, MAX_TAPS};
 use vod_core::{Grid, LENGTH_BITS, ScoreStage, ValueKind};
 
-use crate::bank_file::{Calibration, HostSection, encode_parts, row_norms};
+use crate::bank_file::{Calibration, encode_parts, row_norms};
 use crate::error::{Error, Result};
 
 /// Patch score units for one standard deviation of normal patches.
@@ -25,6 +25,17 @@ pub struct Discriminant {
 }
 
 impl Discriminant {
+    /// The blend of a discriminant's `weights` and plain distance, both in standard deviations of
+    /// normal patches (`length_spread` is that of the residual's length).
+    pub fn blended(values: ValueKind, weights: &[f64], blend: f64, length_spread: f64) -> Self {
+        Self {
+            values,
+            weights: weights.iter().map(|w| w * blend).collect(),
+            length_weight: (1.0 - blend) / length_spread,
+            blend,
+        }
+    }
+
     /// Plain distance.
     pub fn distance(dimension: usize, values: ValueKind) -> Self {
         Self {
@@ -50,7 +61,8 @@ pub(crate) struct Model<'m> {
     pub top_share: f64,
     pub stage: ScoreStage,
     pub calibration: &'m Calibration,
-    pub host: Option<HostSection>,
+    /// Host section and records ([`crate::bank_file::encode_host`]); may be empty.
+    pub host: &'m [u8],
 }
 
 /// Integer taps of a Gaussian with `sigma` patches, the centre first; only the centre for 0.
@@ -80,7 +92,7 @@ pub(crate) fn search_bank(dimension: usize, rows: &[i8]) -> Result<Vec<u8>> {
         top_share: 0.0,
         stage: ScoreStage::Raw,
         calibration: &Calibration::open(),
-        host: None,
+        host: &[],
     })
 }
 
@@ -88,18 +100,10 @@ pub(crate) fn search_bank(dimension: usize, rows: &[i8]) -> Result<Vec<u8>> {
 pub(crate) fn encode(model: &Model) -> Result<Vec<u8>> {
     let discriminant = model.discriminant;
     let (weights, length_weight, shift) = fixed_point(discriminant);
-    let weights: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
     let norms = row_norms(model.rows, model.dimension);
-    let cells: Vec<u8> = model.cells.map_or_else(Vec::new, |(grid, cells)| {
-        (0..=grid.len() as u32)
-            .map(|cell| cells.partition_point(|&c| c < cell) as u32)
-            .flat_map(u32::to_le_bytes)
-            .collect()
-    });
-    let host = match &model.host {
-        Some(host) => host.to_bytes()?,
-        None => Vec::new(),
-    };
+    let cells = model
+        .cells
+        .map_or_else(Vec::new, |(grid, cells)| cell_table(grid, cells));
     let side = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
     let too_many = |_| Error::Fit("bank has too many rows or channels".into());
     encode_parts(&BankParts {
@@ -122,12 +126,22 @@ pub(crate) fn encode(model: &Model) -> Result<Vec<u8>> {
         norms: &norms,
         cells: &cells,
         rows: bytemuck::cast_slice(model.rows),
-        host: &host,
+        host: model.host,
     })
 }
 
-/// i16 weights, the length's weight and the shift: the largest shift that keeps all in range.
-fn fixed_point(discriminant: &Discriminant) -> (Vec<i16>, i32, u8) {
+/// First row of each grid cell and the number of rows, as a bank holds them; `cells` is the cell of
+/// each row, ascending.
+pub(crate) fn cell_table(grid: Grid, cells: &[u32]) -> Vec<u8> {
+    (0..=grid.len() as u32)
+        .map(|cell| cells.partition_point(|&c| c < cell) as u32)
+        .flat_map(u32::to_le_bytes)
+        .collect()
+}
+
+/// i16 weights (little-endian), the length's weight and the shift: the largest shift that keeps all
+/// in range.
+pub(crate) fn fixed_point(discriminant: &Discriminant) -> (Vec<u8>, i32, u8) {
     let largest = discriminant
         .weights
         .iter()
@@ -148,6 +162,7 @@ fn fixed_point(discriminant: &Discriminant) -> (Vec<i16>, i32, u8) {
         .weights
         .iter()
         .map(|w| (w * UNITS * factor).round().clamp(-limit, limit) as i16)
+        .flat_map(i16::to_le_bytes)
         .collect();
     (weights, (per_length * factor).round() as i32, shift as u8)
 }

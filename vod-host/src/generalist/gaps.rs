@@ -140,7 +140,7 @@ pub fn clouds(
         .par_iter()
         .map(|test| {
             let (features, _) = extractor.load(&test.path)?;
-            let mut probe = probe(Against::All, 0, features, Vec::new())?;
+            let mut probe = probe(Against::All, 0, features, Vec::new(), Vec::new())?;
             let pair = pair(&probe)?;
             probe.shares = defective_shares(test, &probe, &pair[1])?;
             progress.inc(1);

@@ -163,17 +163,17 @@ fn target(
         .probes
         .par_iter()
         .zip(&of_references)
-        .map(|(probe, profiles)| moments(&probe.shares, profiles, dimension))
+        .map(|(probe, profiles)| moments(probe, profiles, dimension))
         .collect());
     let real = sum(tests
         .par_iter()
         .map(|test| {
             let (features, _) = extractor.load(&test.path)?;
-            let mut probe = probe(Against::All, 0, features, Vec::new())?;
+            let mut probe = probe(Against::All, 0, features, Vec::new(), Vec::new())?;
             let profiles = profiles(prepared, &probe, options.space)?;
             probe.shares = defective_shares(test, &probe, &profiles)?;
             progress.inc(1);
-            Ok(moments(&probe.shares, &profiles, dimension))
+            Ok(moments(&probe, &profiles, dimension))
         })
         .collect::<Result<_>>()?);
     let contrast = |[normal, abnormal]: &[Moments; 2]| {

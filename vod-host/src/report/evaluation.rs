@@ -57,9 +57,9 @@ fn render(gallery: &Gallery, set: &str, result: &ImageResult) -> Result<Rendered
     let image = load(&result.path)?;
     let mask = result.mask.as_deref().map(load_mask).transpose()?;
     let units: Array2<i32> = result.map.mapv(|v| (v * MAP_ONE) as i32);
-    let regions = pixel_regions(&units, (MAP_ONE / 2.0) as i32, image.dimensions(), |v| {
-        f64::from(v as f32 / MAP_ONE)
-    })?;
+    let unit = |v: i32| f64::from(v as f32 / MAP_ONE);
+    let threshold = (MAP_ONE / 2.0) as i32;
+    let regions = pixel_regions(&units, threshold, image.dimensions(), unit, |_| None)?;
     gallery.render(&Entry {
         name: format!("{set}/{}/{}", result.kind, file_name(&result.path)),
         score: result.score,

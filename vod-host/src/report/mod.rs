@@ -5,6 +5,7 @@
 //! enlarges. The page's writer holds figures only; pictures go to disk as they come.
 
 pub mod chart;
+pub mod drift;
 pub mod evaluation;
 pub mod gallery;
 pub mod gaps;

@@ -131,8 +131,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             paired: arguments.paired,
             fpr: arguments.fpr,
             row_bytes: arguments.bank_bytes,
-            seed: 0,
-            weights: None,
+            ..FitOptions::standard()
         },
     };
     let bar = output::progress(quiet);

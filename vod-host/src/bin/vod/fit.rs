@@ -6,9 +6,10 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 use vod_host::backbone;
-use vod_host::dataset::{GOOD, choose_references};
+use vod_host::dataset::{GOOD, choose_references, file_name};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{self, FitOptions, Mix};
+use vod_host::ignore::IgnoreRegions;
 use vod_host::{Error, Result, image};
 
 use crate::recipe::RecipeChanges;
@@ -53,6 +54,10 @@ pub struct Arguments {
     /// blended in.
     #[arg(long, value_name = "FILE.vodw")]
     weights: Option<PathBuf>,
+    /// Annotations (COCO or LabelMe JSON, or a folder of them) of regions in the references that say
+    /// nothing about normal parts; what they touch gives no reference patches.
+    #[arg(long, value_name = "FILE")]
+    ignore: Vec<PathBuf>,
     #[command(flatten)]
     changes: RecipeChanges,
     /// Replace an existing file.
@@ -63,8 +68,28 @@ pub struct Arguments {
     json: Option<String>,
 }
 
+/// The regions to ignore; annotations of other images than the references are reported.
+fn ignored(files: &[PathBuf], references: &[PathBuf]) -> Result<IgnoreRegions> {
+    let regions = IgnoreRegions::read(files)?;
+    let known: Vec<String> = references.iter().map(|path| file_name(path)).collect();
+    let (of_references, others): (Vec<&str>, Vec<&str>) = regions
+        .names()
+        .partition(|name| known.iter().any(|known| known == name));
+    if of_references.is_empty() && !files.is_empty() {
+        return Err(Error::Data(format!(
+            "--ignore has regions of {}, none of them a reference",
+            if others.is_empty() {
+                "no image".into()
+            } else {
+                others.join(", ")
+            }
+        )));
+    }
+    Ok(regions)
+}
+
 /// A rate between 0 and 1.
-fn rate(text: &str) -> std::result::Result<f64, String> {
+pub fn rate(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
         _ => Err("expected a number between 0 and 1".into()),
@@ -119,6 +144,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         row_bytes: arguments.bank_bytes,
         seed: arguments.seed,
         weights,
+        ignore: ignored(&arguments.ignore, &paths)?,
         ..FitOptions::standard()
     };
     arguments.changes.apply(&mut options.recipe);

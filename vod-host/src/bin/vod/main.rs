@@ -1,8 +1,10 @@
 //! The `vod` command: arguments and printing around the `vod_host` library.
 
+mod calibrate;
 mod completions;
 mod demo;
 mod device;
+mod drift;
 mod eval;
 mod export;
 mod fit;
@@ -14,6 +16,8 @@ mod recipe;
 mod score;
 mod synthesise;
 mod train;
+mod update;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -44,6 +48,10 @@ enum Command {
     Gaps(gaps::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    Calibrate(calibrate::Arguments),
+    Update(update::Arguments),
+    Drift(drift::Arguments),
+    Watch(watch::Arguments),
 }
 
 /// How a command ended, where it did not fail altogether.
@@ -56,9 +64,21 @@ pub enum Outcome {
     Anomalous,
 }
 
+/// Exit status after Ctrl-C: 128 and the signal's number, as shells have it.
+const INTERRUPTED: i32 = 130;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let quiet = arguments.quiet;
+    // A file is written whole or not at all, whenever Ctrl-C is pressed. Without a handler, Ctrl-C
+    // still ends the program.
+    let watching = matches!(arguments.command, Command::Watch(_));
+    if !watching {
+        let _ = ctrlc::set_handler(|| {
+            let _no_write_begins = vod_host::bank_file::wait_for_writes();
+            std::process::exit(INTERRUPTED);
+        });
+    }
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments, quiet),
         Command::Device(arguments) => device::run(&arguments, quiet),
@@ -72,6 +92,10 @@ fn main() -> ExitCode {
         Command::Gaps(arguments) => gaps::run(&arguments, quiet),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
+        Command::Calibrate(arguments) => calibrate::run(&arguments, quiet),
+        Command::Update(arguments) => update::run(&arguments, quiet),
+        Command::Drift(arguments) => drift::run(&arguments, quiet),
+        Command::Watch(arguments) => watch::run(&arguments, quiet),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

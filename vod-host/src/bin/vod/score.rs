@@ -5,6 +5,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use ndarray::Array2;
 use vod_host::backbone;
 use vod_host::bank_file::{BankFile, refuse_existing, write_file};
 use vod_host::image;
@@ -39,6 +40,15 @@ pub struct Arguments {
     /// What is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Say for each region what it was compared with and which layers, channels and values differ.
+    #[arg(long)]
+    explain: bool,
+    /// Folder for anomaly maps in the size of the images, one file an image.
+    #[arg(long, value_name = "DIR")]
+    maps: Option<PathBuf>,
+    /// Format of the maps: 16-bit PNG (65535 is a score of 1), or NPY (float32).
+    #[arg(long, value_enum, default_value_t = MapFormat::Png)]
+    map_format: MapFormat,
     /// Exit with status 3 when any image is anomalous.
     #[arg(long)]
     fail_on_anomaly: bool,
@@ -48,6 +58,54 @@ pub struct Arguments {
     /// Write verdicts as JSON lines to FILE, or to stdout for -.
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum MapFormat {
+    /// 16-bit grey PNG.
+    Png,
+    /// NumPy array of float32.
+    Npy,
+}
+
+impl MapFormat {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Npy => "npy",
+        }
+    }
+
+    /// A map `[height, width]` on the scale 0 to 1 as a file's bytes.
+    fn encode(self, map: &Array2<f32>) -> Result<Vec<u8>> {
+        let (height, width) = map.dim();
+        match self {
+            Self::Npy => {
+                // Format 1.0: the header is padded with blanks to a multiple of 64 bytes.
+                let text = format!(
+                    "{{'descr': '<f4', 'fortran_order': False, 'shape': ({height}, {width}), }}"
+                );
+                let padded = (10 + text.len() + 1).next_multiple_of(64) - 10;
+                let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+                bytes.extend((padded as u16).to_le_bytes());
+                bytes.extend(format!("{text:<0$}\n", padded - 1).bytes());
+                bytes.extend(map.iter().flat_map(|v| v.to_le_bytes()));
+                Ok(bytes)
+            }
+            Self::Png => {
+                let units = map.iter().map(|v| (v * 65535.0).round() as u16).collect();
+                let wrong = || Error::Data("map without pixels".into());
+                let picture: ::image::ImageBuffer<::image::Luma<u16>, Vec<u16>> =
+                    ::image::ImageBuffer::from_raw(width as u32, height as u32, units)
+                        .ok_or_else(wrong)?;
+                let mut bytes = std::io::Cursor::new(Vec::new());
+                picture
+                    .write_to(&mut bytes, ::image::ImageFormat::Png)
+                    .map_err(|e| Error::Data(format!("map can't be encoded: {e}")))?;
+                Ok(bytes.into_inner())
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -64,7 +122,10 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         .as_deref()
         .unwrap_or(&file.host().backbone_id);
     let backbone = backbone::open(name)?;
-    let scorer = ImageScorer::new(&file, &*backbone)?;
+    let mut scorer = ImageScorer::new(&file, &*backbone)?;
+    if arguments.explain {
+        scorer = scorer.with_explanations();
+    }
     if let Some(target) = arguments.json.as_deref().filter(|t| *t != "-") {
         refuse_existing(Path::new(target), arguments.force)?;
     }
@@ -105,12 +166,18 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         if arguments.json.is_some() && !json_to_stdout {
             lines.push_str(&line(&verdict, Format::Json)?);
         }
+        if let Some(folder) = &arguments.maps {
+            let format = arguments.map_format;
+            let target = target_path(folder, &base, &verdict.path, format.extension());
+            let bytes = format.encode(&verdict.pixel_map(scorer.map_scale()?))?;
+            write_making_folders(&target, &bytes, arguments.force)?;
+        }
         if arguments.heatmaps.is_some() || page.is_some() {
             let picture = image::load(&verdict.path)?;
             let map_scale = scorer.map_scale()?;
             if let Some(folder) = &arguments.heatmaps {
                 let tinted = overlay(&picture, &verdict, map_scale);
-                let target = heatmap_path(folder, &base, &verdict.path);
+                let target = target_path(folder, &base, &verdict.path, "png");
                 write_png(&target, &tinted, arguments.force)?;
             }
             if let Some(page) = &mut page {
@@ -140,19 +207,33 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     })
 }
 
+/// A path from the bytes of a line.
+fn path_of(line: &[u8]) -> PathBuf {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        PathBuf::from(std::ffi::OsStr::from_bytes(line))
+    }
+    #[cfg(not(unix))]
+    {
+        PathBuf::from(String::from_utf8_lossy(line).into_owned())
+    }
+}
+
 /// Folders become the images below them; what can't be listed is reported and counted.
 pub fn expand(arguments: &[PathBuf]) -> (Vec<PathBuf>, usize) {
     let mut paths = Vec::new();
     let mut failed = 0;
     for path in arguments {
         if path.as_os_str() == "-" {
-            let lines = std::io::stdin().lock().lines();
-            paths.extend(
-                lines
-                    .map_while(|l| l.ok())
-                    .filter(|l| !l.is_empty())
-                    .map(PathBuf::from),
-            );
+            // A name may be of any bytes but a line's end.
+            let lines = std::io::stdin().lock().split(b'\n');
+            for line in lines.map_while(|line| line.ok()) {
+                let line = line.strip_suffix(b"\r").unwrap_or(&line);
+                if !line.is_empty() {
+                    paths.push(path_of(line));
+                }
+            }
         } else if path.is_dir() {
             match image::list_recursive(path) {
                 Ok(found) => paths.extend(found),
@@ -185,7 +266,18 @@ fn line(verdict: &Verdict, format: Format) -> Result<String> {
             } else {
                 "normal"
             };
-            format!("{:.3}  {word:<9}  {path}\n", verdict.image_score)
+            let mut text = format!("{:.3}  {word:<9}  {path}\n", verdict.image_score);
+            let regions = verdict
+                .regions
+                .iter()
+                .filter_map(|r| r.explanation.as_ref());
+            for explanation in regions.chain(&verdict.explanation) {
+                for sentence in explanation.sentences() {
+                    // Writing to a String can't fail.
+                    let _ = writeln!(text, "       {sentence}");
+                }
+            }
+            text
         }
         Format::Json => {
             let mut text = serde_json::to_string(verdict)
@@ -223,8 +315,8 @@ fn common_folder(paths: &[PathBuf]) -> PathBuf {
     base
 }
 
-/// Where an image's overlay goes: its place below the common folder, as PNG.
-fn heatmap_path(folder: &Path, base: &Path, image: &Path) -> PathBuf {
+/// Where a file that belongs to an image goes: its place below the common folder, one ending more.
+pub fn target_path(folder: &Path, base: &Path, image: &Path, extension: &str) -> PathBuf {
     let below = image.strip_prefix(base).unwrap_or(image);
     let mut target = folder.to_path_buf();
     // Only plain names: no way out of the folder.
@@ -233,15 +325,13 @@ fn heatmap_path(folder: &Path, base: &Path, image: &Path) -> PathBuf {
         _ => None,
     }));
     let mut name = target.file_name().unwrap_or_default().to_os_string();
-    name.push(".png");
+    name.push(".");
+    name.push(extension);
     target.with_file_name(name)
 }
 
 /// Writes a PNG, making folders on the way.
 pub fn write_png(path: &Path, picture: &::image::RgbImage, force: bool) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    }
     let mut bytes = Vec::new();
     picture
         .write_to(
@@ -249,5 +339,13 @@ pub fn write_png(path: &Path, picture: &::image::RgbImage, force: bool) -> Resul
             ::image::ImageFormat::Png,
         )
         .map_err(|e| Error::Data(format!("{}: {e}", path.display())))?;
-    write_file(path, &bytes, force)
+    write_making_folders(path, &bytes, force)
+}
+
+/// Writes a file, making the folders on the way.
+fn write_making_folders(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    write_file(path, bytes, force)
 }

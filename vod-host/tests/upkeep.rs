@@ -1,0 +1,438 @@
+//! The commands of daily work: calibrate, update, drift, watch, explanations, maps, regions to ignore.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+fn vod(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vod"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn sample(part: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/solar-cells");
+    folder.join(part).display().to_string()
+}
+
+/// A bank of four references at 128 pixels.
+fn fitted(folder: &Path, more: &[&str]) -> String {
+    let bank = folder.join("part.vod").display().to_string();
+    let references = sample("train/good");
+    let mut arguments = vec![
+        "fit",
+        &references,
+        "--shots",
+        "4",
+        "--size",
+        "128",
+        "--out",
+        &bank,
+    ];
+    arguments.extend(more);
+    let output = vod(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    bank
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+#[test]
+fn calibrate_writes_a_new_bank_and_shows_the_trade_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), &[]);
+    let before = std::fs::read(&bank).unwrap();
+    let new = path(folder.path(), "new.vod");
+    let (good, bad) = (sample("test/good"), sample("test/defective"));
+    let arguments = [
+        "calibrate",
+        &bank,
+        "--good",
+        &good,
+        "--bad",
+        &bad,
+        "--fpr",
+        "0.2",
+        "--out",
+        &new,
+        "--json",
+        "-",
+    ];
+    let summary = json(&vod(&arguments));
+    assert_eq!(summary["good_images"], 8);
+    assert_eq!(summary["bad_images"], 8);
+    let curve = summary["curve"].as_array().unwrap();
+    let rates =
+        |key: &str| -> Vec<f64> { curve.iter().map(|p| p[key].as_f64().unwrap()).collect() };
+    for key in ["false_positive_rate", "true_positive_rate"] {
+        assert!(rates(key).is_sorted(), "{key} falls as the threshold does");
+        assert_eq!(rates(key).last(), Some(&1.0));
+    }
+    assert!(summary["after"]["false_positive_rate"].as_f64().unwrap() <= 0.25);
+    assert_eq!(
+        std::fs::read(&bank).unwrap(),
+        before,
+        "the old bank is kept"
+    );
+    // What was promised is what runs.
+    let alarms = text(&vod(&["score", "--bank", &new, &good, "--format", "csv"]).stdout);
+    let alarms = alarms.matches(",true,").count() as f64 / 8.0;
+    assert_eq!(summary["after"]["false_positive_rate"], alarms);
+    // Nothing is replaced, and references say nothing.
+    let again = vod(&arguments);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("--force"));
+    let references = sample("train/good");
+    let other = path(folder.path(), "other.vod");
+    let output = vod(&[
+        "calibrate",
+        &bank,
+        "--good",
+        &references,
+        "--out",
+        &other,
+        "--json",
+        "-",
+    ]);
+    assert_eq!(
+        text(&output.stderr).matches("left out").count(),
+        4,
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(json(&output)["good_images"], 4);
+}
+
+#[test]
+fn update_adds_references_and_missed_defects() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), &[]);
+    let good = folder.path().join("good");
+    let bad = folder.path().join("bad");
+    std::fs::create_dir(&good).unwrap();
+    std::fs::create_dir(&bad).unwrap();
+    for name in ["000.png", "001.png", "002.png"] {
+        std::fs::copy(Path::new(&sample("test/good")).join(name), good.join(name)).unwrap();
+        std::fs::copy(
+            Path::new(&sample("test/defective")).join(name),
+            bad.join(name),
+        )
+        .unwrap();
+    }
+    let new = path(folder.path(), "new.vod");
+    let (good, bad) = (good.display().to_string(), bad.display().to_string());
+    let summary = json(&vod(&[
+        "update", &bank, "--good", &good, "--bad", &bad, "--out", &new, "--json", "-",
+    ]));
+    let held = summary["held_back"].as_array().unwrap();
+    assert_eq!(held.len(), 4);
+    let added = summary["good"].as_array().unwrap();
+    assert_eq!(added.len(), 3);
+    assert!(added.iter().all(|a| a["rows"].as_u64().unwrap() > 0));
+    assert!(
+        added
+            .iter()
+            .any(|a| a["held_back_patches"].as_u64().unwrap() > 0)
+    );
+    assert!(
+        summary["bad"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|b| b["patches"].as_u64().unwrap() > 0)
+    );
+    let inspected = json(&vod(&["inspect", &new, "--json", "-"]));
+    assert_eq!(inspected["references"].as_array().unwrap().len(), 7);
+    assert_eq!(
+        inspected["calibration"]["scores"].as_array().unwrap().len(),
+        7
+    );
+    let output = vod(&["score", "--bank", &new, &sample("test"), "--format", "csv"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // Adding the same again is refused image by image.
+    let third = path(folder.path(), "third.vod");
+    let again = vod(&["update", &new, "--good", &good, "--out", &third]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("is the bank's reference"));
+}
+
+#[test]
+fn a_version_1_bank_takes_references_but_no_defects() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/golden/bank-v1.vod");
+    let bank = bank.display().to_string();
+    let new = path(folder.path(), "new.vod");
+    let defects = sample("test/defective");
+    let output = vod(&["update", &bank, "--bad", &defects, "--out", &new]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("fit it again"),
+        "{}",
+        text(&output.stderr)
+    );
+    let good = sample("test/good");
+    let summary = json(&vod(&[
+        "update", &bank, "--good", &good, "--out", &new, "--json", "-",
+    ]));
+    assert_eq!(summary["held_back"].as_array().unwrap().len(), 0);
+    let inspected = json(&vod(&["inspect", &new, "--json", "-"]));
+    assert_eq!(inspected["references"].as_array().unwrap().len(), 11);
+}
+
+#[test]
+fn drift_says_yes_or_no() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), &[]);
+    let new = path(folder.path(), "new.vod");
+    let (good, bad) = (sample("test/good"), sample("test/defective"));
+    vod(&["calibrate", &bank, "--good", &good, "--out", &new]);
+    let report = path(folder.path(), "drift.html");
+    let same = json(&vod(&[
+        "drift",
+        &new,
+        &good,
+        "--json",
+        "-",
+        "--report",
+        &report,
+        "--fail-on-drift",
+    ]));
+    assert_eq!(same["drifted"], false);
+    assert_eq!(same["higher_share"], 0.5);
+    let page = std::fs::read_to_string(report).unwrap();
+    assert!(page.contains("<svg") && page.contains("drift: no"));
+    // Darker, blurred images.
+    let line = folder.path().join("line");
+    std::fs::create_dir(&line).unwrap();
+    for i in 0..8 {
+        let name = format!("{i:03}.png");
+        let picture = image::open(Path::new(&good).join(&name)).unwrap();
+        picture
+            .blur(6.0)
+            .brighten(-60)
+            .save(line.join(&name))
+            .unwrap();
+    }
+    let line = line.display().to_string();
+    let output = vod(&["drift", &new, &line, "--fail-on-drift"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).starts_with("drift: yes"));
+    assert_eq!(vod(&["drift", &new, &line]).status.code(), Some(0));
+    assert_eq!(
+        vod(&["drift", &new, &bad, "--last", "1"]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn scores_are_explained_down_to_reference_and_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), &[]);
+    let defect = sample("test/defective/002.png");
+    let output = vod(&[
+        "score",
+        "--bank",
+        &bank,
+        &defect,
+        "--explain",
+        "--format",
+        "json",
+    ]);
+    let verdict = json(&output);
+    let first = &verdict["regions"][0]["explanation"];
+    let explanation = if first.is_null() {
+        &verdict["explanation"]
+    } else {
+        first
+    };
+    assert!(
+        explanation["nearest"]["image"]
+            .as_str()
+            .unwrap()
+            .ends_with(".png")
+    );
+    let shares = explanation["layers"].as_array().unwrap();
+    let total: f64 = shares.iter().map(|l| l["share"].as_f64().unwrap()).sum();
+    assert!((total - 1.0).abs() < 1e-9);
+    let residuals: Vec<i64> = explanation["channels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["residual"].as_i64().unwrap().abs())
+        .collect();
+    assert!(residuals.len() == 8 && residuals.is_sorted_by(|a, b| a >= b));
+    let parts = explanation["from_values"].as_f64().unwrap()
+        + explanation["from_distance"].as_f64().unwrap();
+    assert!(
+        (parts - explanation["raw_score"].as_f64().unwrap()).abs() <= 2.0,
+        "{explanation}"
+    );
+    assert_eq!(
+        explanation["profile"]["normal_mean"]
+            .as_array()
+            .unwrap()
+            .len(),
+        16
+    );
+    let table = text(&vod(&["score", "--bank", &bank, &defect, "--explain"]).stdout);
+    assert!(table.contains("is nearest to") && table.contains("residual by layer"));
+    let plain = text(&vod(&["score", "--bank", &bank, &defect, "--format", "json"]).stdout);
+    assert!(!plain.contains("explanation"));
+}
+
+#[test]
+fn maps_are_written_in_the_size_of_the_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), &[]);
+    let maps = path(folder.path(), "maps");
+    let defect = sample("test/defective/002.png");
+    for format in ["png", "npy"] {
+        let output = vod(&[
+            "score",
+            "--bank",
+            &bank,
+            &defect,
+            "--maps",
+            &maps,
+            "--map-format",
+            format,
+        ]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let picture = image::open(Path::new(&maps).join("002.png.png"))
+        .unwrap()
+        .into_luma16();
+    assert_eq!(picture.dimensions(), (300, 300));
+    let bytes = std::fs::read(Path::new(&maps).join("002.png.npy")).unwrap();
+    assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]])) + 10;
+    assert!(header.is_multiple_of(64) && bytes[header - 1] == b'\n');
+    assert!(text(&bytes[..header]).contains("'shape': (300, 300)"));
+    let values = bytes[header..].as_chunks::<4>().0;
+    assert_eq!(values.len(), 300 * 300);
+    for (value, pixel) in values.iter().zip(picture.pixels()) {
+        let difference = f32::from_le_bytes(*value) - f32::from(pixel.0[0]) / 65535.0;
+        assert!(difference.abs() < 1e-4);
+    }
+}
+
+#[test]
+fn ignored_regions_give_no_reference_patches() {
+    let folder = tempfile::tempdir().unwrap();
+    let annotation = folder.path().join("dust.json");
+    let name = "000.png";
+    let write = |name: &str| {
+        let shape =
+            r#"{"label":"dust","points":[[0,0],[299,0],[299,150],[0,150]],"shape_type":"polygon"}"#;
+        let file = format!(
+            r#"{{"imagePath":"{name}","imageWidth":300,"imageHeight":300,"shapes":[{shape}]}}"#
+        );
+        std::fs::write(&annotation, file).unwrap();
+    };
+    write(name);
+    let file = annotation.display().to_string();
+    let bank = path(folder.path(), "part.vod");
+    let references = sample("train/good");
+    let fit = |out: &str, more: &[&str]| {
+        let mut arguments = vec![
+            "fit",
+            &references,
+            "--size",
+            "128",
+            "--out",
+            out,
+            "--bank-bytes",
+            "99999999",
+            "--json",
+            "-",
+        ];
+        arguments.extend(more);
+        vod(&arguments)
+    };
+    let without = json(&fit(&bank, &["--ignore", &file]));
+    let whole = json(&fit(&path(folder.path(), "whole.vod"), &[]));
+    let rows = |summary: &Value| summary["rows"].as_u64().unwrap();
+    // Half of one of eight images of 16 x 16 patches and their mirrored copies.
+    let expected = rows(&whole) * 15 / 16;
+    assert!(
+        rows(&without).abs_diff(expected) <= 16 * 4 * 2,
+        "{} {expected}",
+        rows(&without)
+    );
+    write("other.png");
+    let output = fit(&path(folder.path(), "x.vod"), &["--ignore", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("none of them a reference"));
+}
+
+/// Waits for a line of a child's output, but not for ever.
+fn next_line(lines: &std::sync::mpsc::Receiver<String>) -> Value {
+    let line = lines.recv_timeout(Duration::from_secs(60)).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn watch_scores_what_arrives_and_waits_for_half_written_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), &[]);
+    let line = folder.path().join("line");
+    std::fs::create_dir(&line).unwrap();
+    let good = PathBuf::from(sample("test/good"));
+    std::fs::copy(good.join("000.png"), line.join("there.png")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vod"))
+        .args([
+            "watch",
+            line.to_str().unwrap(),
+            "--bank",
+            &bank,
+            "--existing",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = std::sync::mpsc::channel();
+    let output = child.stdout.take().unwrap();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let ends = |verdict: &Value, name: &str| verdict["path"].as_str().unwrap().ends_with(name);
+    assert!(ends(&next_line(&lines), "there.png"));
+    let bytes = std::fs::read(good.join("001.png")).unwrap();
+    let arriving = line.join("arriving.png");
+    std::fs::write(&arriving, &bytes[..bytes.len() / 2]).unwrap();
+    std::thread::sleep(Duration::from_millis(800));
+    std::fs::write(&arriving, &bytes).unwrap();
+    let verdict = next_line(&lines);
+    assert!(ends(&verdict, "arriving.png"), "{verdict}");
+    assert!(
+        lines.recv_timeout(Duration::from_millis(800)).is_err(),
+        "scored once"
+    );
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
