@@ -284,9 +284,7 @@ pub fn write_file_with(
     fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
     let _writing = wait_for_writes();
-    // A device or a pipe takes the bytes as they come; there is nothing to lose in it.
-    let kind = std::fs::metadata(path).ok();
-    if kind.is_some_and(|kind| !kind.is_file() && !kind.is_dir()) {
+    if is_device(path) {
         let device = OpenOptions::new()
             .write(true)
             .open(path)
@@ -321,12 +319,17 @@ pub fn write_file_with(
     persisted.map(|_| ()).map_err(Error::io(path))
 }
 
+/// Whether `path` is a device or a pipe, which takes bytes as they come and has nothing to lose.
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|kind| !kind.is_file() && !kind.is_dir())
+}
+
 /// Refuses an output that exists already, unless it may be replaced.
 ///
 /// # Errors
 /// [`Error::Exists`].
 pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
-    if path.exists() && !force {
+    if path.exists() && !force && !is_device(path) {
         return Err(Error::Exists {
             path: path.to_path_buf(),
         });
