@@ -38,6 +38,7 @@ def main():
     parser.add_argument("--part", nargs="+", default=["methods", "ablation", "calibration", "paired"])
     parser.add_argument("--backbones", default="edge,vit")
     parser.add_argument("--seeds", default="3")
+    parser.add_argument("--shots", default="1,2,4", help="of the methods' tables")
     parser.add_argument("--sets", default=",".join(SETS))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -93,9 +94,10 @@ def methods(arguments):
         for figure in ["image_auroc", "pixel_auroc", "pixel_aupro"]:
             print(f"\n`{backbone}`, {figure}\n")
             head(["shots", "method"] + sets(arguments) + ["mean"])
-            for shots in ["1", "2", "4"]:
+            for shots in arguments.shots.split(","):
                 for method, flags in METHODS.items():
-                    cells = figures(arguments, method, backbone, flags, shots, figure)
+                    name, flags = f"{shots} {method}", flags + ["--shots", shots]
+                    cells = figures(arguments, name, backbone, flags, shots, figure)
                     row([shots, method] + [show(cell) for cell in cells])
 
 
@@ -104,10 +106,9 @@ def ablation(arguments):
         print(f"\n`{backbone}`, 4 shots, image AUROC; last column: mean pixel AUROC\n")
         head(["scored"] + sets(arguments) + ["mean", "pixels"])
         for name, flags in ABLATION.items():
-            shared = {"recipe": "vod", "distance": "distance"}.get(name)
-            label, shots = (shared, []) if shared else (f"4 {name}", ["--shots", "4"])
-            images = figures(arguments, label, backbone, flags + shots, "4", "image_auroc")
-            pixels = figures(arguments, label, backbone, flags + shots, "4", "pixel_auroc")
+            label, flags = f"4 {'vod' if name == 'recipe' else name}", flags + ["--shots", "4"]
+            images = figures(arguments, label, backbone, flags, "4", "image_auroc")
+            pixels = figures(arguments, label, backbone, flags, "4", "pixel_auroc")
             row([name] + [show(cell) for cell in images + pixels[-1:]])
 
 
@@ -115,7 +116,8 @@ def calibration(arguments):
     for backbone in arguments.backbones.split(","):
         print(f"\n`{backbone}`, share of good test images flagged at --fpr 0.01\n")
         head(["references"] + sets(arguments) + ["mean"])
-        cells = figures(arguments, "vod", backbone, [], "4", "false_positive_rate")
+        flags = ["--shots", "4"]
+        cells = figures(arguments, "4 vod", backbone, flags, "4", "false_positive_rate")
         row(["4"] + [show(cell) for cell in cells])
         many = []
         for dataset in sets(arguments):

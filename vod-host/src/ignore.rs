@@ -312,7 +312,7 @@ impl CocoAnnotation {
                 .collect(),
             (Some(Segmentation::Runs { size, counts }), _) => {
                 let [height, width] = size;
-                let pixels = height.checked_mul(width).unwrap_or(usize::MAX);
+                let pixels = height.saturating_mul(width);
                 let counts = match counts {
                     Counts::Plain(counts) => counts,
                     Counts::Compressed(text) => decompress_runs(&text)?,

@@ -69,6 +69,14 @@ pub struct PixelRegion {
 }
 
 impl Verdict {
+    /// What explains the verdict: one for each region, or that of the highest patch where there is no
+    /// region; none unless the scorer was asked for them.
+    pub fn explanations(&self) -> impl Iterator<Item = &Explanation> {
+        let regions = self.regions.iter();
+        let regions = regions.filter_map(|region| region.explanation.as_ref());
+        regions.chain(&self.explanation)
+    }
+
     /// The smoothed map in the size of the image, `[height, width]`, on the scale 0 to 1 of `map_scale`.
     pub fn pixel_map(&self, map_scale: ScoreScale) -> Array2<f32> {
         let units = self.map.mapv(|score| map_scale.unit(score) as f32);

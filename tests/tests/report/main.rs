@@ -76,7 +76,9 @@ fn write_page(target: &Path, count: usize, size: (u32, u32)) {
             seconds: 0.0,
             raw_score: 0,
             raw_threshold: 0,
-            regions: pixel_regions(&map, 1000, size, |peak| MAP_SCALE.unit(peak)).unwrap(),
+            regions: pixel_regions(&map, 1000, size, |peak| MAP_SCALE.unit(peak), |_| None)
+                .unwrap(),
+            explanation: None,
             size,
             map,
         };

@@ -235,12 +235,13 @@ pub fn gaps(
             let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
             format!("{} {what}", names.join("+"))
         };
-        let all = |sets: &[&SetClouds], cloud: fn(&SetClouds) -> &Cloud| {
+        type Part = fn(&SetClouds) -> &Cloud;
+        let all = |sets: &[&SetClouds], cloud: Part| {
             let mut sum = Cloud::default();
             sets.iter().for_each(|set| sum.append(cloud(set)));
             sum
         };
-        let classes: [(&str, fn(&SetClouds) -> &Cloud); 2] =
+        let classes: [(&str, Part); 2] =
             [("normal", |set| &set.normal), ("defects", |set| &set.real)];
         for (what, cloud) in classes {
             pairs.push((

@@ -74,9 +74,9 @@ pub fn histogram(groups: &[(String, Vec<f64>)]) -> String {
             bottom + 17.0
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">image score</text></svg></figure>\n",
+        "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">image score</text></svg></figure>",
         bottom + 34.0
     );
     out

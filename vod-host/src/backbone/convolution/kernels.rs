@@ -5,6 +5,8 @@
 
 // SIMD registers are loaded and stored by pointer.
 #![allow(unsafe_code)]
+// One counter runs over registers, weights and pixels at once.
+#![allow(clippy::needless_range_loop)]
 
 use rayon::prelude::*;
 

@@ -181,7 +181,9 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
                 write_png(&target, &tinted, arguments.force)?;
             }
             if let Some(page) = &mut page {
-                page.add(&verdict, &picture, map_scale, None, Vec::new())?;
+                let explanations = verdict.explanations();
+                let notes = explanations.flat_map(|e| e.sentences()).collect();
+                page.add(&verdict, &picture, map_scale, None, notes)?;
             }
         }
         Ok(())
@@ -267,11 +269,7 @@ fn line(verdict: &Verdict, format: Format) -> Result<String> {
                 "normal"
             };
             let mut text = format!("{:.3}  {word:<9}  {path}\n", verdict.image_score);
-            let regions = verdict
-                .regions
-                .iter()
-                .filter_map(|r| r.explanation.as_ref());
-            for explanation in regions.chain(&verdict.explanation) {
+            for explanation in verdict.explanations() {
                 for sentence in explanation.sentences() {
                     // Writing to a String can't fail.
                     let _ = writeln!(text, "       {sentence}");
