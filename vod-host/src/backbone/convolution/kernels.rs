@@ -199,33 +199,35 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// `None` where the CPU has no fused multiply-add.
+    /// The widest ones; `None` where the CPU has no fused multiply-add.
     pub(super) fn detect() -> Option<Self> {
+        Self::available().next()
+    }
+
+    /// All that the CPU has, the widest first.
+    fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                return Some(Self {
-                    dense: x86::dense_avx512,
-                    depthwise: x86::depthwise_avx512,
-                    lanes: 16,
-                });
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Some(Self {
-                    dense: x86::dense_fma,
-                    depthwise: x86::depthwise_fma,
-                    lanes: 8,
-                });
-            }
-        }
+        let found = [
+            is_x86_feature_detected!("avx512f").then_some(Self {
+                dense: x86::dense_avx512,
+                depthwise: x86::depthwise_avx512,
+                lanes: 16,
+            }),
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self {
+                dense: x86::dense_fma,
+                depthwise: x86::depthwise_fma,
+                lanes: 8,
+            }),
+        ];
         #[cfg(target_arch = "aarch64")]
-        return Some(Self {
+        let found = [Some(Self {
             dense: arm::dense_neon,
             depthwise: arm::depthwise_neon,
             lanes: 4,
-        });
-        #[cfg(not(target_arch = "aarch64"))]
-        None
+        })];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let found = [None];
+        found.into_iter().flatten()
     }
 
     /// Convolution of all input channels into each output channel.
@@ -618,4 +620,171 @@ fn blocks(channels: usize, lanes: usize) -> impl Iterator<Item = usize> {
     (0..channels)
         .step_by(lanes)
         .map(move |start| start.min(channels - lanes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::SplitMix64;
+
+    /// Values between -2 and 2 of many magnitudes, so that another order of additions shows.
+    fn values(random: &mut SplitMix64, count: usize) -> Vec<f32> {
+        let value =
+            |bits: u64| (bits as i32 as f32 / 2f32.powi(30)) * 2f32.powi(-((bits >> 60) as i32));
+        (0..count).map(|_| value(random.next_u64())).collect()
+    }
+
+    /// The definition: bias, then one fused multiply-add a tap, taps outside the input left out.
+    /// `weight(tap, channel_in, channel_out)`.
+    fn plain(
+        g: &Geometry,
+        input: &[f32],
+        bias: &[f32],
+        clamp: [f32; 2],
+        depthwise: bool,
+        weight: impl Fn(usize, usize, usize) -> f32,
+    ) -> Vec<f32> {
+        let mut output = Vec::new();
+        for cell in 0..g.output[0] * g.output[1] {
+            let (y, x) = (cell / g.output[1], cell % g.output[1]);
+            for to in 0..g.channels_out {
+                let mut sum = bias[to];
+                for tap in 0..g.kernel[0] * g.kernel[1] {
+                    let sy = (y * g.stride[0] + tap / g.kernel[1]).wrapping_sub(g.pad[0]);
+                    let sx = (x * g.stride[1] + tap % g.kernel[1]).wrapping_sub(g.pad[1]);
+                    if sy >= g.input[0] || sx >= g.input[1] {
+                        continue;
+                    }
+                    let from = &input[(sy * g.input[1] + sx) * g.channels_in..][..g.channels_in];
+                    let channels = if depthwise {
+                        to..to + 1
+                    } else {
+                        0..g.channels_in
+                    };
+                    for channel in channels {
+                        sum = from[channel].mul_add(weight(tap, channel, to), sum);
+                    }
+                }
+                output.push(sum.max(clamp[0]).min(clamp[1]));
+            }
+        }
+        output
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|v| v.to_bits()).collect()
+    }
+
+    /// Sizes whose rows, columns and channels leave rests in every width.
+    fn geometries() -> Vec<Geometry> {
+        let mut all = Vec::new();
+        for (kernel, stride, pad) in [(1, 1, 0), (3, 1, 1), (3, 2, 0), (5, 2, 2), (2, 1, 1)] {
+            for (input, channels_in, channels_out) in [
+                ([1, 1], 1, 1),
+                ([5, 7], 3, 16),
+                ([6, 5], 17, 33),
+                ([9, 13], 24, 40),
+                ([4, 31], 32, 71),
+            ] {
+                let output = input.map(|side: usize| {
+                    (side + 2 * pad)
+                        .checked_sub(kernel)
+                        .map_or(0, |free| free / stride + 1)
+                });
+                if output.contains(&0) {
+                    continue;
+                }
+                all.push(Geometry {
+                    input,
+                    output,
+                    kernel: [kernel; 2],
+                    stride: [stride; 2],
+                    pad: [pad; 2],
+                    channels_in,
+                    channels_out,
+                });
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_width_gives_the_bits_of_the_definition() {
+        let mut random = SplitMix64::new(3);
+        let mut compared = 0;
+        for g in geometries() {
+            let input = values(&mut random, g.input[0] * g.input[1] * g.channels_in);
+            let clamp = [-1.5, 6.0];
+            let kernel = values(&mut random, g.channels_out * g.depth());
+            let mut bias = values(&mut random, g.channels_out);
+            bias.resize(g.channels_out.next_multiple_of(PANEL), 0.0);
+            let weight = |tap, from, to| kernel[to * g.depth() + tap * g.channels_in + from];
+            let expected = bits(&plain(&g, &input, &bias, clamp, false, weight));
+            let packed = pack_dense(&kernel, g.depth());
+            for kernels in Kernels::available() {
+                let mut output = vec![f32::NAN; expected.len()];
+                let weights = Weights {
+                    kernel: &packed,
+                    bias: &bias,
+                    clamp,
+                };
+                kernels.dense(&g, &input, weights, &mut output);
+                assert_eq!(
+                    bits(&output),
+                    expected,
+                    "dense, {} lanes, {g:?}",
+                    kernels.lanes
+                );
+                compared += 1;
+            }
+
+            let g = Geometry {
+                channels_out: g.channels_in,
+                ..g
+            };
+            let kernel = values(&mut random, g.kernel[0] * g.kernel[1] * g.channels_out);
+            let bias = values(&mut random, g.channels_out);
+            let weight = |tap, _, to| kernel[tap * g.channels_out + to];
+            let expected = bits(&plain(&g, &input, &bias, clamp, true, weight));
+            for kernels in Kernels::available().filter(|k| g.channels_out >= k.lanes) {
+                let mut output = vec![f32::NAN; expected.len()];
+                let weights = Weights {
+                    kernel: &kernel,
+                    bias: &bias,
+                    clamp,
+                };
+                kernels.depthwise(&g, &input, weights, &mut output);
+                assert_eq!(
+                    bits(&output),
+                    expected,
+                    "depthwise, {} lanes, {g:?}",
+                    kernels.lanes
+                );
+                compared += 1;
+            }
+        }
+        // A CPU without fused multiply-add has none of them and uses the runtime's own.
+        assert!(compared > 0 || Kernels::detect().is_none());
+    }
+
+    #[test]
+    fn every_width_gives_the_same_product() {
+        let mut random = SplitMix64::new(4);
+        for (rows, depth, columns) in [(1, 1, 1), (7, 64, 33), (50, 31, 64), (13, 384, 100)] {
+            let left = values(&mut random, rows * depth);
+            let right = values(&mut random, depth * columns);
+            let mut expected = Vec::new();
+            for row in left.chunks_exact(depth) {
+                for column in 0..columns {
+                    let terms = row.iter().zip(right[column..].iter().step_by(columns));
+                    expected.push(terms.fold(0.0f32, |sum, (a, b)| a.mul_add(*b, sum)));
+                }
+            }
+            for kernels in Kernels::available() {
+                let mut output = vec![f32::NAN; rows * columns];
+                kernels.product(&left, &right, depth, &mut output);
+                assert_eq!(bits(&output), bits(&expected), "{} lanes", kernels.lanes);
+            }
+        }
+    }
 }
