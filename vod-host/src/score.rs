@@ -251,6 +251,25 @@ impl<'b> ImageScorer<'b> {
     ) -> Result<()> {
         in_order(paths, |path| self.score(path), sink)
     }
+
+    /// As [`Self::score_all`]; what `then` makes of a verdict is made in parallel too, and handed to
+    /// `sink` with it.
+    ///
+    /// # Errors
+    /// As [`Self::score_all`].
+    pub fn score_all_then<T: Send>(
+        &self,
+        paths: impl Iterator<Item = PathBuf>,
+        then: impl Fn(&Verdict) -> T + Sync,
+        sink: impl FnMut(PathBuf, Result<(Verdict, T)>) -> Result<()>,
+    ) -> Result<()> {
+        let work = |path: &PathBuf| {
+            let verdict = self.score(path)?;
+            let made = then(&verdict);
+            Ok((verdict, made))
+        };
+        in_order(paths, work, sink)
+    }
 }
 
 /// Scale of a bank's image scores.

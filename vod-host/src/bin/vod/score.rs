@@ -11,7 +11,7 @@ use vod_host::bank_file::{BankFile, refuse_existing, write_file};
 use vod_host::image;
 use vod_host::report::heatmap::overlay;
 use vod_host::report::verdicts::VerdictPage;
-use vod_host::score::{ImageScorer, Verdict};
+use vod_host::score::{ImageScorer, ScoreScale, Verdict};
 use vod_host::{Error, Result};
 
 use crate::{Outcome, output};
@@ -108,6 +108,31 @@ impl MapFormat {
     }
 }
 
+/// The files of one image, ready to be written: encoding takes longer than scoring with a fast
+/// backbone.
+struct Encoded {
+    map: Option<Vec<u8>>,
+    overlay: Option<Vec<u8>>,
+}
+
+impl Encoded {
+    fn new(verdict: &Verdict, arguments: &Arguments, map_scale: ScoreScale) -> Result<Self> {
+        let map = arguments.maps.as_ref().map(|_| {
+            let format = arguments.map_format;
+            format.encode(&verdict.pixel_map(map_scale))
+        });
+        let overlay = arguments.heatmaps.as_ref().map(|_| {
+            image::load_and(&verdict.path, |picture| {
+                encode_png(&verdict.path, &overlay(&picture, verdict, map_scale))
+            })
+        });
+        Ok(Self {
+            map: map.transpose()?,
+            overlay: overlay.transpose()?,
+        })
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Format {
     Table,
@@ -149,10 +174,12 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let create = |target: &PathBuf| VerdictPage::create(target, arguments.force, paths.len());
     let mut page = arguments.report.as_ref().map(create).transpose()?;
     let (mut count, mut anomalies) = (0, 0);
-    scorer.score_all(paths.iter().cloned(), |_, result| {
+    let map_scale = scorer.map_scale()?;
+    let encode = |verdict: &Verdict| Encoded::new(verdict, arguments, map_scale);
+    scorer.score_all_then(paths.iter().cloned(), encode, |_, result| {
         bar.inc(1);
-        let verdict = match result {
-            Ok(verdict) => verdict,
+        let (verdict, encoded) = match result {
+            Ok(scored) => scored,
             Err(error) => {
                 bar.suspend(|| output::report(&error));
                 failed += 1;
@@ -166,25 +193,21 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         if arguments.json.is_some() && !json_to_stdout {
             lines.push_str(&line(&verdict, Format::Json)?);
         }
-        if let Some(folder) = &arguments.maps {
-            let format = arguments.map_format;
-            let target = target_path(folder, &base, &verdict.path, format.extension());
-            let bytes = format.encode(&verdict.pixel_map(scorer.map_scale()?))?;
+        let encoded = encoded?;
+        if let (Some(folder), Some(bytes)) = (&arguments.maps, encoded.map) {
+            let ending = arguments.map_format.extension();
+            let target = target_path(folder, &base, &verdict.path, ending);
             write_making_folders(&target, &bytes, arguments.force)?;
         }
-        if arguments.heatmaps.is_some() || page.is_some() {
+        if let (Some(folder), Some(bytes)) = (&arguments.heatmaps, encoded.overlay) {
+            let target = target_path(folder, &base, &verdict.path, "png");
+            write_making_folders(&target, &bytes, arguments.force)?;
+        }
+        if let Some(page) = &mut page {
             let picture = image::load(&verdict.path)?;
-            let map_scale = scorer.map_scale()?;
-            if let Some(folder) = &arguments.heatmaps {
-                let tinted = overlay(&picture, &verdict, map_scale);
-                let target = target_path(folder, &base, &verdict.path, "png");
-                write_png(&target, &tinted, arguments.force)?;
-            }
-            if let Some(page) = &mut page {
-                let explanations = verdict.explanations();
-                let notes = explanations.flat_map(|e| e.sentences()).collect();
-                page.add(&verdict, &picture, map_scale, None, notes)?;
-            }
+            let explanations = verdict.explanations();
+            let notes = explanations.flat_map(|e| e.sentences()).collect();
+            page.add(&verdict, &picture, map_scale, None, notes)?;
         }
         Ok(())
     })?;
@@ -330,14 +353,16 @@ pub fn target_path(folder: &Path, base: &Path, image: &Path, extension: &str) ->
 
 /// Writes a PNG, making folders on the way.
 pub fn write_png(path: &Path, picture: &::image::RgbImage, force: bool) -> Result<()> {
-    let mut bytes = Vec::new();
+    write_making_folders(path, &encode_png(path, picture)?, force)
+}
+
+/// A picture as a PNG; `path` is what an error names.
+fn encode_png(path: &Path, picture: &::image::RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
     picture
-        .write_to(
-            &mut std::io::Cursor::new(&mut bytes),
-            ::image::ImageFormat::Png,
-        )
+        .write_to(&mut bytes, ::image::ImageFormat::Png)
         .map_err(|e| Error::Data(format!("{}: {e}", path.display())))?;
-    write_making_folders(path, &bytes, force)
+    Ok(bytes.into_inner())
 }
 
 /// Writes a file, making the folders on the way.
