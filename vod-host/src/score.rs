@@ -117,6 +117,7 @@ impl ScoreScale {
 /// Scores images against a bank.
 pub struct ImageScorer<'b> {
     file: &'b BankFile,
+    bank: Bank<'b>,
     extractor: Extractor<'b>,
     explainer: Option<Explainer<'b>>,
 }
@@ -128,8 +129,14 @@ impl<'b> ImageScorer<'b> {
     /// [`Error::BankBackbone`] for another backbone.
     pub fn new(file: &'b BankFile, backbone: &'b dyn Backbone) -> Result<Self> {
         let extractor = Extractor::for_bank(file, backbone)?;
+        // Once: the check reads all of the bank.
+        let bank = file.bank().map_err(|source| Error::Bank {
+            path: PathBuf::from("bank"),
+            source,
+        })?;
         Ok(Self {
             file,
+            bank,
             extractor,
             explainer: None,
         })
@@ -157,7 +164,7 @@ impl<'b> ImageScorer<'b> {
     /// # Errors
     /// None in practice, see [`BankFile::bank`].
     pub fn scale(&self) -> Result<ScoreScale> {
-        Ok(scale(&self.bank()?))
+        Ok(scale(&self.bank))
     }
 
     /// Scale of the map, whose 0.5 is the threshold of regions.
@@ -165,14 +172,7 @@ impl<'b> ImageScorer<'b> {
     /// # Errors
     /// As [`Self::scale`].
     pub fn map_scale(&self) -> Result<ScoreScale> {
-        Ok(map_scale(&self.bank()?))
-    }
-
-    fn bank(&self) -> Result<Bank<'b>> {
-        self.file.bank().map_err(|source| Error::Bank {
-            path: PathBuf::from("bank"),
-            source,
-        })
+        Ok(map_scale(&self.bank))
     }
 
     /// Patch features of an image file, and its width and height in pixels.
@@ -204,17 +204,17 @@ impl<'b> ImageScorer<'b> {
         size: (u32, u32),
         start: Instant,
     ) -> Result<Verdict> {
-        let bank = self.bank()?;
+        let bank = &self.bank;
         let queries = self.file.host().transform.quantise(features);
         let (height, width, _) = features.dim();
-        let (frame, map) = score_frame(&bank, height, width, &queries)?;
-        let scale = scale(&bank);
-        let map_scale = map_scale(&bank);
+        let (frame, map) = score_frame(bank, height, width, &queries)?;
+        let scale = scale(bank);
+        let map_scale = map_scale(bank);
         let map_threshold = bank.parts().map_threshold;
         let explain = |cell: usize| {
             let place = (cell / width, cell % width);
             let explainer = self.explainer.as_ref()?;
-            explainer.explain(&bank, &queries, (height, width), place, size)
+            explainer.explain(bank, &queries, (height, width), place, size)
         };
         let unit = |peak| map_scale.unit(peak);
         let regions = pixel_regions(&map, map_threshold, size, unit, explain)?;
