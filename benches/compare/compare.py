@@ -8,7 +8,7 @@ rows of the bank. Both see the image with the same shorter side.
 
     python3 -m venv venv && venv/bin/pip install -r requirements.txt
     cargo build --release
-    venv/bin/python compare.py DATASET... [--limit 40] [--threads 1]
+    venv/bin/python compare.py DATASET... [--shots 4] [--limit 40] [--threads 1]
 
 A data set is a folder in MVTec AD layout. Figures go to stdout as a Markdown table.
 """
@@ -79,7 +79,8 @@ def run_vod(vod, data, arguments):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         bank = folder / "part.vod"
-        recipe = ["--backbone", arguments.backbone, "--shots", arguments.shots]
+        shots = arguments.shots or len(images(data / "train/good"))
+        recipe = ["--backbone", arguments.backbone, "--shots", shots]
         fit = [vod, "--quiet", "fit", data / "train/good", "--out", bank, *recipe]
         _, _, fit_cpu, fit_memory = measured([*fit, "--seed", 0], arguments.threads)
         score = [vod, "--quiet", "score", "--bank", bank, data / "test", "--format", "json"]
@@ -217,11 +218,14 @@ def coreset(rows, count):
     random = numpy.random.default_rng(0)
     projection = random.standard_normal((rows.shape[1], min(128, rows.shape[1])), "f4")
     rows = rows @ projection
+    norms = (rows**2).sum(1)
     chosen = [0]
-    distance = ((rows - rows[0]) ** 2).sum(1)
+    distance = numpy.full(len(rows), numpy.inf, "f4")
     while len(chosen) < count:
+        centre = chosen[-1]
+        numpy.minimum(distance, norms - 2 * (rows @ rows[centre]) + norms[centre], out=distance)
+        distance[centre] = 0
         chosen.append(int(distance.argmax()))
-        distance = numpy.minimum(distance, ((rows - rows[chosen[-1]]) ** 2).sum(1))
     return chosen
 
 
@@ -291,7 +295,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("datasets", nargs="+", type=Path)
     parser.add_argument("--backbone", default="edge", help="edge or vit")
-    parser.add_argument("--shots", type=int, default=4)
+    parser.add_argument("--shots", type=int, default=4, help="references; 0 for all")
     parser.add_argument("--limit", type=int, help="good and defective test images, each")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--vod", type=Path, help="the command; default: the release build")
@@ -303,7 +307,7 @@ def main():
         return patchcore(arguments.datasets[0], manifest, names, arguments.threads)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     vod = arguments.vod or target / "release/vod"
-    print(f"{arguments.backbone}, {arguments.shots} references, {arguments.threads} threads\n")
+    print(f"{arguments.backbone}, {arguments.shots or 'all'} references, {arguments.threads} threads\n")
     print("| data set | | ratio | VOD | PatchCore |")
     print("| --- | --- | --- | --- | --- |")
     for dataset in arguments.datasets:
