@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::container;
-pub use crate::container::{HEADER_LEN, TRAILER_LEN, checksum};
+pub use crate::container::{HEADER_LEN, TRAILER_LEN, checksum, file_len};
 use crate::error::BankError;
 use crate::grid::Grid;
 

@@ -16,6 +16,14 @@ pub fn checksum(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes)
 }
 
+/// Bytes of the file that `bytes` start with, as its header says; `None` where there is no whole
+/// header. Nothing else is checked.
+pub fn file_len(bytes: &[u8]) -> Option<usize> {
+    let (_, body_len) = bytes.first_chunk::<HEADER_LEN>()?.split_last_chunk::<4>()?;
+    let body_len = u32::from_le_bytes(*body_len) as usize;
+    body_len.checked_add(HEADER_LEN + TRAILER_LEN)
+}
+
 /// Checks everything around the body of a file, and the body's checksum.
 pub(crate) fn body(bytes: &[u8], magic: [u8; 4], known_version: u16) -> Result<&[u8], BankError> {
     let least = HEADER_LEN + TRAILER_LEN;

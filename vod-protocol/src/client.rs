@@ -111,6 +111,7 @@ impl<S: TimedRead + Write> Client<S> {
                 max_row: 0,
                 max_patches: 0,
                 max_bank: 0,
+                pixels: false,
             },
             resent: 0,
         };
@@ -172,7 +173,8 @@ impl<S: TimedRead + Write> Client<S> {
         })
     }
 
-    /// Replaces the device's bank by `bank` (a whole bank file). `progress` is told how many bytes
+    /// Replaces the device's bank by `bank` (a whole bank file; for a device that takes pixels, a
+    /// network file may follow). `progress` is told how many bytes
     /// the device has.
     ///
     /// # Errors
@@ -201,9 +203,36 @@ impl<S: TimedRead + Write> Client<S> {
     pub fn score(&mut self, grid: Grid, features: &[i8]) -> Result<Verdict, ClientError<S::Error>> {
         // A grid's sides are at most 4096.
         let (height, width) = (grid.height() as u16, grid.width() as u16);
-        self.progress(&Request::FrameBegin { height, width })?;
+        let begin = Request::FrameBegin { height, width };
+        self.frame(&begin, bytemuck::cast_slice(features))
+    }
+
+    /// Has a frame of pixels scored by a device that runs the network itself: `pixels` is
+    /// `[height, width, colours]`, RGB or grey, 8 bits a colour.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn score_pixels(
+        &mut self,
+        height: u16,
+        width: u16,
+        pixels: &[u8],
+    ) -> Result<Verdict, ClientError<S::Error>> {
+        let area = usize::from(height) * usize::from(width);
+        let colours = pixels.len().checked_div(area).unwrap_or(0);
+        let begin = Request::PixelsBegin {
+            height,
+            width,
+            colours: u8::try_from(colours).map_err(|_| ClientError::Unexpected)?,
+        };
+        self.frame(&begin, pixels)
+    }
+
+    /// Sends a frame, asks for its verdict.
+    fn frame(&mut self, begin: &Request, bytes: &[u8]) -> Result<Verdict, ClientError<S::Error>> {
+        self.progress(begin)?;
         let part = |offset, data| Request::FrameChunk { offset, data };
-        self.parts(bytemuck::cast_slice(features), part, &mut |_| ())?;
+        self.parts(bytes, part, &mut |_| ())?;
         self.ask(&Request::FrameFinish, |response| match response {
             Response::Verdict(verdict) => Some(verdict),
             _ => None,

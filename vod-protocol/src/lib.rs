@@ -15,6 +15,7 @@ mod responder;
 pub use client::{Client, ClientError, Patience, TimedRead};
 pub use frame::{FRAME_OVERHEAD, FrameError, Header, Inbox, MAX_DATA, MAX_FRAME, decode, encode};
 pub use message::{
-    BankInfo, DeviceInfo, Refusal, Request, Response, Statistics, Text, VERSION, Verdict,
+    BankInfo, DeviceInfo, NetworkRun, Refusal, Request, Response, Statistics, Text, VERSION,
+    Verdict,
 };
 pub use responder::{Received, Responder};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use vod_core::{MAX_REGIONS, Region};
 
 /// Version of the protocol; a device with another one is not talked to.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// A short name.
 pub type Text = String<32>;
@@ -41,14 +41,15 @@ pub enum Request<'a> {
         /// Patches of a row.
         width: u16,
     },
-    /// The next part of the frame's int8 features, `[height, width, dimension]`.
+    /// The next part of the frame: int8 features, `[height, width, dimension]`, or what
+    /// [`Self::PixelsBegin`] says.
     FrameChunk {
         /// Where it belongs; what was received so far, parts come in order.
         offset: u32,
         /// The part; it may end within a row or a patch.
         data: &'a [u8],
     },
-    /// The verdict, once all features were sent.
+    /// The verdict, once the whole frame was sent.
     FrameFinish,
     /// A part of the last frame's smoothed map.
     Map {
@@ -59,6 +60,17 @@ pub enum Request<'a> {
     Statistics,
     /// Drops what is unfinished and the counters, reads the bank from flash anew.
     Reset,
+    /// Starts a frame of `height x width` pixels, for a device that runs the network itself; one that
+    /// is unfinished is dropped. [`Self::FrameChunk`] then carries the pixels, 8 bits a colour,
+    /// `[height, width, colours]`; a part may end within a row or a pixel.
+    PixelsBegin {
+        /// Rows of pixels.
+        height: u16,
+        /// Pixels of a row.
+        width: u16,
+        /// Colours of a pixel: 3 (RGB) or 1 (grey).
+        colours: u8,
+    },
 }
 
 /// What the device answers.
@@ -105,12 +117,15 @@ pub struct DeviceInfo {
     pub clock_hz: u32,
     /// Most bytes of data in a request.
     pub max_data: u16,
-    /// Longest row of features, bytes.
+    /// Longest row of features, bytes. Where the device runs networks: the bytes of rows between a
+    /// network's layers and of a pixel row, too.
     pub max_row: u32,
     /// Most patches of a frame.
     pub max_patches: u32,
-    /// Longest bank, bytes.
+    /// Longest bank, and the network behind it, bytes.
     pub max_bank: u32,
+    /// Whether it runs networks, which a bank then brings with it: it takes pixels.
+    pub pixels: bool,
 }
 
 /// The bank in use.
@@ -120,12 +135,15 @@ pub struct BankInfo {
     pub slot: u8,
     /// How many updates led to it.
     pub generation: u32,
-    /// Length in bytes.
+    /// Length in bytes, that of the network behind it included.
     pub length: u32,
     /// The CRC-32 at its end.
     pub id: u32,
     /// SHA-256 of all of it.
     pub sha256: [u8; 32],
+    /// Pixels from one patch to the next where a network came with it; 0 where it takes features
+    /// only.
+    pub stride: u8,
     /// Channels of a patch feature.
     pub dimension: u16,
     /// Reference rows.
@@ -147,10 +165,21 @@ pub struct Verdict {
     pub anomalous: bool,
     /// Highest smoothed score.
     pub map_max: i32,
-    /// Cycles that scoring took, without the transfer ([`DeviceInfo::clock_hz`]).
+    /// Cycles that scoring took, without the transfer and the network ([`DeviceInfo::clock_hz`]).
     pub cycles: u64,
     /// Where the map is high, highest peak first.
     pub regions: Vec<Region, MAX_REGIONS>,
+    /// What the network did, for a frame of pixels.
+    pub network: Option<NetworkRun>,
+}
+
+/// From a frame's pixels to its features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRun {
+    /// Cycles that it took.
+    pub cycles: u64,
+    /// CRC-32 (ISO-HDLC) of all int8 features, `[height, width, dimension]`.
+    pub features: u32,
 }
 
 /// Counters since the start or the last [`Request::Reset`].
@@ -168,7 +197,7 @@ pub struct Statistics {
     pub frames: u32,
     /// Of them anomalous.
     pub anomalous: u32,
-    /// Cycles spent on scoring.
+    /// Cycles spent on scoring and in networks.
     pub cycles: u64,
     /// Banks that were switched to.
     pub updates: u32,
@@ -216,6 +245,8 @@ pub enum Refusal {
     BadBank,
     /// The flash could not be erased or written.
     Flash,
+    /// The firmware runs no network, or the bank in use came without one.
+    NoNetwork,
 }
 
 impl core::fmt::Display for Refusal {
@@ -237,6 +268,7 @@ impl core::fmt::Display for Refusal {
                 f.write_str("the new bank is damaged or unreadable to it; the old one stays")
             }
             Self::Flash => f.write_str("its flash could not be erased or written"),
+            Self::NoNetwork => f.write_str("it has no network, and takes features only"),
         }
     }
 }

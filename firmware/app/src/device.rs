@@ -1,13 +1,18 @@
 //! The state machine: one request in, one answer out.
 
-use vod_core::{Bank, Grid, Kernel, PausedStream, Scorer, Stream, regions};
+#[cfg(feature = "pixels")]
+use vod_core::conv::{COLOURS, Network};
+use vod_core::{Grid, Kernel, PausedStream, Scorer, Stream, regions};
 use vod_protocol::{
-    BankInfo, DeviceInfo, Refusal, Request, Response, Statistics, Text, VERSION, Verdict,
+    BankInfo, DeviceInfo, NetworkRun, Refusal, Request, Response, Statistics, Text, VERSION,
+    Verdict,
 };
 
 use crate::board::Board;
 use crate::memory::Memory;
-use crate::slots::{Slot, Update};
+#[cfg(feature = "pixels")]
+use crate::pixels::Pixels;
+use crate::slots::{Slot, Stored, Update};
 
 /// What follows an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Device<'d, 'm, S> {
     bank: Option<(BankInfo, Scorer<'d>)>,
+    #[cfg(feature = "pixels")]
+    network: Option<&'d Network<'d>>,
     /// The slot that is not in use.
     spare: &'d mut S,
     memory: &'d mut Memory<'m>,
@@ -40,31 +47,84 @@ enum Frame {
     Scored(usize),
 }
 
-/// A frame whose rows arrive.
-#[derive(Clone, Copy, Debug)]
+/// A frame whose rows arrive: of features, or of pixels.
+#[derive(Debug)]
 struct Incoming {
-    grid: Grid,
-    stream: PausedStream,
-    /// Bytes of features, all and so far.
+    scoring: Scoring,
+    /// Bytes of a row, and where in [`Memory::row`] it is gathered.
+    row_len: usize,
+    row_start: usize,
+    /// Bytes of the frame, all and so far.
     length: usize,
     received: usize,
+    #[cfg(feature = "pixels")]
+    pixels: Option<Pixels>,
+}
+
+impl Incoming {
+    fn network(&self) -> Option<NetworkRun> {
+        #[cfg(feature = "pixels")]
+        return self.pixels.as_ref().map(Pixels::summary);
+        #[cfg(not(feature = "pixels"))]
+        None
+    }
+}
+
+/// How far the scoring of a frame is.
+#[derive(Clone, Copy, Debug)]
+struct Scoring {
+    grid: Grid,
+    stream: PausedStream,
     /// Rows of the map that are there.
     map_rows: usize,
     cycles: u64,
+}
+
+impl Scoring {
+    /// Scores a row of features; all rows of the map that are then ready go there.
+    fn push<B: Board>(
+        &mut self,
+        scorer: &Scorer,
+        features: &[i8],
+        map: &mut [i32],
+        scratch: &mut [i32],
+        board: &mut B,
+    ) -> Result<(), Refusal> {
+        board.start_cycles();
+        let stream = scorer.resume(self.stream, scratch);
+        let mut stream = stream.map_err(|_| Refusal::Grid)?;
+        stream.push_row(features).map_err(|_| Refusal::Grid)?;
+        let width = self.grid.width().max(1);
+        let mut rows = map.chunks_exact_mut(width).skip(self.map_rows);
+        while stream.ready() {
+            let Some(row) = rows.next() else { break };
+            if !stream.pop_row(row) {
+                break;
+            }
+            self.map_rows += 1;
+        }
+        self.stream = stream.pause();
+        self.cycles += board.elapsed_cycles();
+        Ok(())
+    }
 }
 
 impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
     /// A device with the bank of one slot, where there is one, and another slot for updates.
     /// `max_data` is what one request has room for.
     pub fn new(
-        bank: Option<(BankInfo, &'d Bank<'d>)>,
+        bank: Option<(BankInfo, &'d Stored<'d>)>,
         spare: &'d mut S,
         memory: &'d mut Memory<'m>,
         statistics: &'d mut Statistics,
         max_data: usize,
     ) -> Self {
         Self {
-            bank: bank.map(|(info, bank)| (info, Scorer::new(bank))),
+            #[cfg(feature = "pixels")]
+            network: bank
+                .as_ref()
+                .and_then(|(_, stored)| stored.network.as_ref()),
+            bank: bank.map(|(info, stored)| (info, Scorer::new(&stored.bank))),
             spare,
             memory,
             statistics,
@@ -97,7 +157,15 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
                 }
                 answer
             }
-            Request::FrameBegin { height, width } => self.begin_frame(height, width),
+            Request::FrameBegin { height, width } => self.begin_features(height, width),
+            #[cfg(feature = "pixels")]
+            Request::PixelsBegin {
+                height,
+                width,
+                colours,
+            } => self.begin_pixels(height.into(), width.into(), colours.into()),
+            #[cfg(not(feature = "pixels"))]
+            Request::PixelsBegin { .. } => Err(Refusal::NoNetwork),
             Request::FrameChunk { offset, data } => self.continue_frame(offset, data, board),
             Request::FrameFinish => self.finish_frame(board),
             Request::Map { offset } => self.map(offset),
@@ -130,6 +198,7 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
             max_row: word(self.memory.row.len()),
             max_patches: word(self.memory.max_patches()),
             max_bank: Update::max_length(self.spare),
+            pixels: cfg!(feature = "pixels"),
         }))
     }
 
@@ -157,29 +226,70 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         finished.map(|()| Response::Updated)
     }
 
-    fn begin_frame(&mut self, height: u16, width: u16) -> Result<Response<'static>, Refusal> {
+    fn begin_features(&mut self, height: u16, width: u16) -> Result<Response<'static>, Refusal> {
         self.frame = Frame::None;
         let (_, scorer) = self.bank.as_ref().ok_or(Refusal::NoBank)?;
         let grid = Grid::new(height.into(), width.into()).ok_or(Refusal::Grid)?;
-        let row = grid.width() * scorer.bank().dimension();
-        let room = |needed: usize, limit: usize| match u32::try_from(limit) {
-            Ok(limit) if needed > limit as usize => Err(Refusal::TooLong { limit }),
-            _ => Ok(()),
-        };
-        room(row, self.memory.row.len())?;
+        let row_len = grid.width() * scorer.bank().dimension();
+        room(row_len, self.memory.row.len())?;
+        let scoring = self.begin_scoring(grid)?;
+        self.frame = Frame::Rows(Incoming {
+            scoring,
+            row_len,
+            row_start: 0,
+            length: row_len.saturating_mul(grid.height()),
+            received: 0,
+            #[cfg(feature = "pixels")]
+            pixels: None,
+        });
+        Ok(Response::Progress { received: 0 })
+    }
+
+    #[cfg(feature = "pixels")]
+    fn begin_pixels(
+        &mut self,
+        height: usize,
+        width: usize,
+        colours: usize,
+    ) -> Result<Response<'static>, Refusal> {
+        self.frame = Frame::None;
+        if self.bank.is_none() {
+            return Err(Refusal::NoBank);
+        }
+        let network = self.network.ok_or(Refusal::NoNetwork)?;
+        let sizes = network.grid(height, width);
+        let sizes = sizes.zip(network.scratch_len(height, width));
+        let (grid, rows_len) = sizes.ok_or(Refusal::Grid)?;
+        if colours != 1 && colours != COLOURS {
+            return Err(Refusal::Grid);
+        }
+        // Sides that a network takes are at most 4096.
+        let row_len = width * colours;
+        room(rows_len.saturating_add(row_len), self.memory.row.len())?;
+        let scoring = self.begin_scoring(grid)?;
+        let pixels = Pixels::begin(network, height, width, self.memory.row)?;
+        self.frame = Frame::Rows(Incoming {
+            scoring,
+            row_len,
+            row_start: pixels.rows_len,
+            length: row_len.saturating_mul(height),
+            received: 0,
+            pixels: Some(pixels),
+        });
+        Ok(Response::Progress { received: 0 })
+    }
+
+    fn begin_scoring(&mut self, grid: Grid) -> Result<Scoring, Refusal> {
+        let (_, scorer) = self.bank.as_ref().ok_or(Refusal::NoBank)?;
         room(grid.len(), self.memory.max_patches())?;
         room(scorer.scratch_len_for(grid), self.memory.scratch.len())?;
         let stream = scorer.stream(grid, self.memory.scratch);
-        let stream = stream.map_err(|_| Refusal::Grid)?.pause();
-        self.frame = Frame::Rows(Incoming {
+        Ok(Scoring {
             grid,
-            stream,
-            length: row.saturating_mul(grid.height()),
-            received: 0,
+            stream: stream.map_err(|_| Refusal::Grid)?.pause(),
             map_rows: 0,
             cycles: 0,
-        });
-        Ok(Response::Progress { received: 0 })
+        })
     }
 
     fn continue_frame<B: Board>(
@@ -202,28 +312,34 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
                 limit: missing as u32,
             });
         }
-        let width = frame.grid.width();
-        let row_len = width * scorer.bank().dimension();
-        let row = self.memory.row.get_mut(..row_len).ok_or(Refusal::Grid)?;
+        let Memory { row, map, scratch } = &mut *self.memory;
+        #[cfg_attr(not(feature = "pixels"), expect(unused_variables))]
+        let (between, row) = row
+            .split_at_mut_checked(frame.row_start)
+            .ok_or(Refusal::Grid)?;
+        let row = row.get_mut(..frame.row_len).ok_or(Refusal::Grid)?;
         let mut data: &[i8] = bytemuck::cast_slice(data);
         while !data.is_empty() {
-            let filled = frame.received % row_len;
-            let (part, rest) = data.split_at(data.len().min(row_len - filled));
+            let filled = frame.received % frame.row_len;
+            let (part, rest) = data.split_at(data.len().min(frame.row_len - filled));
             for (slot, &value) in row.iter_mut().skip(filled).zip(part) {
                 *slot = value;
             }
             frame.received += part.len();
             data = rest;
-            if filled + part.len() < row_len {
+            if filled + part.len() < frame.row_len {
                 continue;
             }
-            board.start_cycles();
-            let stream = scorer.resume(frame.stream, self.memory.scratch);
-            let mut stream = stream.map_err(|_| Refusal::Grid)?;
-            stream.push_row(row).map_err(|_| Refusal::Grid)?;
-            frame.map_rows += pop(&mut stream, self.memory.map, frame.map_rows, width);
-            frame.stream = stream.pause();
-            frame.cycles += board.elapsed_cycles();
+            let scoring = &mut frame.scoring;
+            #[cfg(feature = "pixels")]
+            if let (Some(pixels), Some(network)) = (&mut frame.pixels, self.network) {
+                let row = bytemuck::cast_slice(row);
+                pixels.push(network, between, row, board, |features, board| {
+                    scoring.push(scorer, features, map, scratch, board)
+                })?;
+                continue;
+            }
+            scoring.push(scorer, row, map, scratch, board)?;
         }
         Ok(Response::Progress {
             received: frame.received as u32,
@@ -234,25 +350,26 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         let (Frame::Rows(frame), Some((info, scorer))) = (&self.frame, &self.bank) else {
             return Err(Refusal::NotBegun);
         };
-        let frame = *frame;
         if frame.received < frame.length {
             return Err(Refusal::Incomplete {
                 missing: (frame.length - frame.received) as u32,
             });
         }
+        let (Scoring { grid, cycles, .. }, network) = (frame.scoring, frame.network());
         board.start_cycles();
-        let stream = scorer.resume(frame.stream, self.memory.scratch);
+        let stream = scorer.resume(frame.scoring.stream, self.memory.scratch);
         let score = stream.and_then(Stream::finish).map_err(|_| Refusal::Grid)?;
-        let map = self.memory.map.get(..frame.grid.len()).unwrap_or_default();
+        let map = self.memory.map.get(..grid.len()).unwrap_or_default();
         let labels = bytemuck::cast_slice_mut(self.memory.scratch);
-        let regions =
-            regions(map, frame.grid, info.map_threshold, labels).map_err(|_| Refusal::Grid)?;
-        let cycles = frame.cycles + board.elapsed_cycles();
-        self.frame = Frame::Scored(frame.grid.len());
-        self.statistics.frames = self.statistics.frames.wrapping_add(1);
-        self.statistics.cycles = self.statistics.cycles.wrapping_add(cycles);
+        let regions = regions(map, grid, info.map_threshold, labels).map_err(|_| Refusal::Grid)?;
+        let cycles = cycles + board.elapsed_cycles();
+        self.frame = Frame::Scored(grid.len());
+        let counters = &mut *self.statistics;
+        counters.frames = counters.frames.wrapping_add(1);
+        let all = cycles + network.map_or(0, |network| network.cycles);
+        counters.cycles = counters.cycles.wrapping_add(all);
         if score.anomalous() {
-            self.statistics.anomalous = self.statistics.anomalous.wrapping_add(1);
+            counters.anomalous = counters.anomalous.wrapping_add(1);
         }
         Ok(Response::Verdict(Verdict {
             score: score.score,
@@ -261,6 +378,7 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
             map_max: score.map_max,
             cycles,
             regions,
+            network,
         }))
     }
 
@@ -285,16 +403,10 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
     }
 }
 
-/// Moves all rows that are ready to the map, from row `first` on; says how many there were.
-fn pop(stream: &mut Stream, map: &mut [i32], first: usize, width: usize) -> usize {
-    let mut rows = map.chunks_exact_mut(width.max(1)).skip(first);
-    let mut count = 0;
-    while stream.ready() {
-        let Some(row) = rows.next() else { break };
-        if !stream.pop_row(row) {
-            break;
-        }
-        count += 1;
+/// Refuses what is larger than its limit.
+fn room(needed: usize, limit: usize) -> Result<(), Refusal> {
+    match u32::try_from(limit) {
+        Ok(limit) if needed > limit as usize => Err(Refusal::TooLong { limit }),
+        _ => Ok(()),
     }
-    count
 }

@@ -6,6 +6,9 @@
 //!                                        slots: two banks in flash, one of them in use
 //! ```
 //!
+//! What arrives are patch features, or, with the feature `pixels`, the pixels of a camera: a bank of
+//! the backbone `edge-int8` brings its network with it, and the device runs that, too.
+//!
 //! A board brings what the four arguments of [`run`] ask for: a byte stream
 //! ([`embedded_io::Read`] and [`embedded_io::Write`]), two pieces of flash ([`Slot`]), a counter of
 //! cycles ([`Board`]) and memory ([`Buffers`]). `run` answers for ever. [`Device`] is the state
@@ -16,6 +19,8 @@
 mod board;
 mod device;
 mod memory;
+#[cfg(feature = "pixels")]
+mod pixels;
 mod run;
 pub mod self_test;
 mod slots;
@@ -24,4 +29,4 @@ pub use board::Board;
 pub use device::{Device, Next};
 pub use memory::{Buffers, Memory};
 pub use run::run;
-pub use slots::{RECORD_LEN, Slot};
+pub use slots::{RECORD_LEN, Slot, Stored};

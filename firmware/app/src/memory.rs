@@ -3,7 +3,8 @@
 /// Buffers that a board lends.
 #[derive(Debug)]
 pub struct Memory<'m> {
-    /// One row of features, `[width, dimension]`.
+    /// One row of features, `[width, dimension]`; for a frame of pixels, the rows between the
+    /// network's layers (`Network::scratch_len`) and a pixel row.
     pub row: &'m mut [i8],
     /// The smoothed map of a frame.
     pub map: &'m mut [i32],

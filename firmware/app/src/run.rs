@@ -33,10 +33,10 @@ pub fn run<B: Board, S: Slot, IO: Read + Write, const N: usize>(
             _ => (second, first),
         };
         let bank = active.and_then(|number| {
-            let (record, bank) = load(used)?;
-            Some((describe(number, &record, &bank, used.bytes()), bank))
+            let (record, stored) = load(used)?;
+            Some((describe(number, &record, &stored, used), stored))
         });
-        let bank = bank.as_ref().map(|(info, bank)| (info.clone(), bank));
+        let bank = bank.as_ref().map(|(info, stored)| (info.clone(), stored));
         let max_data = Responder::<N>::MAX_DATA;
         let mut device = Device::new(bank, spare, memory, &mut statistics, max_data);
         if serve(board, &mut device, stream, responder)? {

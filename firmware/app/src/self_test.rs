@@ -93,7 +93,8 @@ pub fn run<B: Board, S: Slot>(
     if choose(slots) != Some(spare) {
         return Err(Failure::Slots);
     }
-    let (_, bank) = load(&slots[spare]).ok_or(Failure::Slots)?;
+    // Of the slot's content only the bank is kept.
+    let bank = load(&slots[spare]).ok_or(Failure::Slots)?.1.bank;
 
     let grid = Grid::new(HEIGHT, WIDTH).ok_or(Failure::Room)?;
     let definition = score(&bank, Kernel::SCALAR, grid, memory)?;

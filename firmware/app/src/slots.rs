@@ -1,6 +1,7 @@
 //! Two banks in flash, one of them in use.
 //!
-//! A slot starts with a record (64 bytes), the bank follows. An update erases the other slot, writes
+//! A slot starts with a record (64 bytes), the bank follows, and behind it, where the firmware runs
+//! networks, the network that its features are from. An update erases the other slot, writes
 //! the bank, reads it back and checks it, and only then writes the record, which has a CRC of its
 //! own: wherever the power fails, the slot has no valid record and the old one stays in use. Of two
 //! valid slots the one with the higher generation is used.
@@ -8,7 +9,9 @@
 use embedded_storage::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 use vod_core::Bank;
-use vod_core::bank::{TRAILER_LEN, checksum};
+use vod_core::bank::{TRAILER_LEN, checksum, file_len};
+#[cfg(feature = "pixels")]
+use vod_core::conv::Network;
 use vod_protocol::{BankInfo, Refusal};
 
 /// Flash for one bank. It is read where it lies, so it is mapped into the address space.
@@ -64,20 +67,56 @@ impl Record {
     }
 }
 
-/// The bank of a slot, where its record and the bank hold.
-pub(crate) fn load<S: Slot>(slot: &S) -> Option<(Record, Bank<'_>)> {
+/// What a slot holds.
+#[derive(Clone, Debug)]
+pub struct Stored<'s> {
+    /// The bank.
+    pub bank: Bank<'s>,
+    /// What makes its features of pixels, where it came with the bank.
+    #[cfg(feature = "pixels")]
+    pub network: Option<Network<'s>>,
+}
+
+impl<'s> Stored<'s> {
+    /// Checks a bank file and, where the firmware runs networks, the network file that may follow.
+    /// `None` where one of them does not hold, or the two do not go together.
+    pub fn from_bytes(bytes: &'s [u8]) -> Option<Self> {
+        let (bank, behind) = bytes.split_at_checked(file_len(bytes)?)?;
+        let bank = Bank::from_bytes(bank).ok()?;
+        #[cfg(feature = "pixels")]
+        {
+            let network = match behind {
+                [] => None,
+                _ => Some(Network::from_bytes(behind).ok()?),
+            };
+            let dimension = network.as_ref().map(Network::dimension);
+            let fits = dimension.is_none_or(|dimension| dimension == bank.dimension());
+            fits.then_some(Self { bank, network })
+        }
+        #[cfg(not(feature = "pixels"))]
+        behind.is_empty().then_some(Self { bank })
+    }
+
+    /// Pixels from one patch to the next; 0 without a network.
+    fn stride(&self) -> u8 {
+        #[cfg(feature = "pixels")]
+        let stride = self.network.as_ref().map_or(0, |network| network.stride());
+        #[cfg(not(feature = "pixels"))]
+        let stride = 0usize;
+        u8::try_from(stride).unwrap_or(u8::MAX)
+    }
+}
+
+/// What a slot holds, where its record and all of it hold.
+pub(crate) fn load<S: Slot>(slot: &S) -> Option<(Record, Stored<'_>)> {
     let record = Record::decode(slot.bytes())?;
-    let bank = bank_of(slot, record.length)?;
-    Some((record, bank))
+    let stored = Stored::from_bytes(bytes_of(slot, record.length)?)?;
+    Some((record, stored))
 }
 
 fn bytes_of<S: Slot>(slot: &S, length: u32) -> Option<&[u8]> {
     let end = RECORD_LEN.checked_add(length as usize)?;
     slot.bytes().get(RECORD_LEN..end)
-}
-
-fn bank_of<S: Slot>(slot: &S, length: u32) -> Option<Bank<'_>> {
-    Bank::from_bytes(bytes_of(slot, length)?).ok()
 }
 
 /// Number of the slot in use: the one with the highest generation whose bank holds.
@@ -92,16 +131,23 @@ pub(crate) fn choose<S: Slot>(slots: &[S; 2]) -> Option<usize> {
 }
 
 /// What the protocol says of the bank in slot `number`.
-pub(crate) fn describe(number: usize, record: &Record, bank: &Bank, bytes: &[u8]) -> BankInfo {
-    let parts = bank.parts();
-    let end = RECORD_LEN.saturating_add(record.length as usize);
-    let id = bytes.get(..end).and_then(|b| b.last_chunk::<TRAILER_LEN>());
+pub(crate) fn describe<S: Slot>(
+    number: usize,
+    record: &Record,
+    stored: &Stored,
+    slot: &S,
+) -> BankInfo {
+    let parts = stored.bank.parts();
+    let bytes = bytes_of(slot, record.length).unwrap_or_default();
+    let bank = bytes.get(..file_len(bytes).unwrap_or(0));
+    let id = bank.and_then(|bank| bank.last_chunk::<TRAILER_LEN>());
     BankInfo {
         slot: number as u8,
         generation: record.generation,
         length: record.length,
         id: id.copied().map_or(0, u32::from_le_bytes),
         sha256: record.sha256,
+        stride: stored.stride(),
         dimension: parts.dimension,
         rows: parts.row_count,
         threshold: parts.threshold,
@@ -181,11 +227,12 @@ impl Update {
                 missing: self.length - self.received,
             });
         }
-        bank_of(slot, self.length).ok_or(Refusal::BadBank)?;
+        let bytes = bytes_of(slot, self.length).unwrap_or_default();
+        Stored::from_bytes(bytes).ok_or(Refusal::BadBank)?;
         let record = Record {
             generation,
             length: self.length,
-            sha256: Sha256::digest(bytes_of(slot, self.length).unwrap_or_default()).into(),
+            sha256: Sha256::digest(bytes).into(),
         };
         slot.write(0, &record.encode())
             .map_err(|_| Refusal::Flash)?;

@@ -38,10 +38,15 @@ pub const SLOT_LEN: usize = 2 << 20;
 /// Bytes of both.
 pub const FLASH_LEN: usize = 2 * SLOT_LEN;
 
-/// Longest row of patch features: 141 patches of the `edge` backbone, 85 of `vit`.
-const MAX_ROW: usize = 32 << 10;
-/// Most patches of a frame: 64 x 64.
-const MAX_PATCHES: usize = 4096;
+/// Longest row of patch features, 141 patches of the `edge` backbone, 85 of `vit`; or what lies between
+/// the layers of `edge-int8` for frames 256 pixels wide, and a pixel row.
+const MAX_ROW: usize = if cfg!(feature = "pixels") {
+    216 << 10
+} else {
+    32 << 10
+};
+/// Most patches of a frame: 64 x 64; or 45 x 45, so that all RAM stays below 256 KB.
+const MAX_PATCHES: usize = if cfg!(feature = "pixels") { 2048 } else { 4096 };
 /// Bytes of data in a request.
 const MAX_DATA: usize = 1024;
 

@@ -27,7 +27,7 @@ use crate::error::BankError;
 
 pub use crate::container::{HEADER_LEN, TRAILER_LEN, checksum};
 pub use layer::{LayerParts, Operation, Skip};
-pub use stream::FeatureStream;
+pub use stream::{FeatureStream, PausedFeatures};
 
 /// First bytes of every network file.
 pub const MAGIC: [u8; 4] = *b"VODN";

@@ -205,6 +205,43 @@ impl<'n> Network<'n> {
             scratch,
         })
     }
+
+    /// Goes on with a frame that was paused. `scratch` holds what it held then; other contents give
+    /// other features.
+    ///
+    /// # Errors
+    /// [`FrameError::Grid`] where the frame was started with a network of other layers,
+    /// [`FrameError::Scratch`] as for [`Self::stream`].
+    pub fn resume<'s>(
+        &'s self,
+        paused: PausedFeatures,
+        scratch: &'s mut [i8],
+    ) -> Result<FeatureStream<'s, 'n>, FrameError> {
+        let PausedFeatures { stages, needed } = paused;
+        let layers = self.layers().iter();
+        let fits = |(stage, layer): (&Stage, &LayerParts)| stage.channels == layer.inputs();
+        if stages.len() != self.layers().len() + 1 || !stages.iter().zip(layers).all(fits) {
+            return Err(FrameError::Grid);
+        }
+        let found = scratch.len();
+        let scratch = scratch.get_mut(..needed).ok_or(FrameError::Scratch {
+            expected: needed,
+            found,
+        })?;
+        Ok(FeatureStream {
+            network: self,
+            stages,
+            scratch,
+        })
+    }
+}
+
+/// Where a paused frame is; what lies between the layers is in the scratch.
+#[derive(Clone, Debug)]
+pub struct PausedFeatures {
+    stages: Vec<Stage, MAX_STAGES>,
+    /// Bytes of the scratch.
+    needed: usize,
 }
 
 /// A frame in the making: pixel rows in, rows of int8 patch features out.
@@ -216,6 +253,14 @@ pub struct FeatureStream<'s, 'n> {
 }
 
 impl FeatureStream<'_, '_> {
+    /// Gives the scratch back; [`Network::resume`] goes on.
+    pub fn pause(self) -> PausedFeatures {
+        PausedFeatures {
+            stages: self.stages,
+            needed: self.scratch.len(),
+        }
+    }
+
     /// Takes the next pixel row: `[width, 3]` RGB or `[width]` grey, 8 bits. All feature rows that
     /// are ready are taken by [`Self::next_row`] before.
     ///

@@ -7,12 +7,15 @@ mod port;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 
+use image::RgbImage;
 use sha2::{Digest, Sha256};
-use vod_core::{Bank, Grid, Scorer, regions};
-pub use vod_protocol::{BankInfo, DeviceInfo, Patience, Statistics, Verdict};
+use vod_core::bank::checksum;
+use vod_core::conv::Network;
+use vod_core::{Bank, FrameError, Grid, Scorer, regions};
+pub use vod_protocol::{BankInfo, DeviceInfo, NetworkRun, Patience, Statistics, Verdict};
 use vod_protocol::{Client, ClientError};
 
-use crate::backbone::hex;
+use crate::backbone::{hex, int8};
 use crate::bank_file::BankFile;
 use crate::error::{Error, Result};
 pub use port::{Connection, Port};
@@ -37,11 +40,13 @@ pub struct Comparison {
 impl Comparison {
     /// Whether every bit is the same.
     pub fn equal(&self) -> bool {
-        let cycles = self.device.cycles;
-        let host = Verdict {
-            cycles,
+        let mut host = Verdict {
+            cycles: self.device.cycles,
             ..self.host.clone()
         };
+        if let (Some(host), Some(device)) = (&mut host.network, &self.device.network) {
+            host.cycles = device.cycles;
+        }
         self.differing_patches == 0 && self.device == host
     }
 }
@@ -93,6 +98,22 @@ impl Device {
         self.checked(statistics)
     }
 
+    /// Whether the device makes the features of pixels itself, with the network of `file`.
+    pub fn takes_pixels(&self, file: &BankFile) -> bool {
+        let host = file.host();
+        self.info().pixels && !host.network.is_empty() && host.preprocess.tile.is_none()
+    }
+
+    /// The device's part of `file`: the bank without its host section, and the network behind it where
+    /// the device runs networks.
+    fn content(&self, file: &BankFile) -> Result<Vec<u8>> {
+        let mut bytes = file.device_bytes()?;
+        if self.info().pixels {
+            bytes.extend(&file.host().network);
+        }
+        Ok(bytes)
+    }
+
     /// Replaces the device's bank by the device's part of `file` where it is another one; says whether
     /// it was. `progress` is told the bytes that the device has, and how many there are.
     ///
@@ -106,7 +127,7 @@ impl Device {
         if self.holds(file)? {
             return Ok(false);
         }
-        let bytes = file.device_bytes()?;
+        let bytes = self.content(file)?;
         let updated = self
             .client
             .update(&bytes, |done| progress(done, bytes.len()));
@@ -123,7 +144,7 @@ impl Device {
     /// # Errors
     /// [`Error::Device`].
     pub fn holds(&mut self, file: &BankFile) -> Result<bool> {
-        let sha256: [u8; 32] = Sha256::digest(file.device_bytes()?).into();
+        let sha256: [u8; 32] = Sha256::digest(self.content(file)?).into();
         Ok(self.bank()?.is_some_and(|bank| bank.sha256 == sha256))
     }
 
@@ -133,10 +154,48 @@ impl Device {
     /// # Errors
     /// [`Error::Device`]; [`Error::Frame`] where the features do not fit the bank.
     pub fn compare(&mut self, bank: &Bank, grid: Grid, features: &[i8]) -> Result<Comparison> {
-        let (host, map) = host_verdict(bank, grid, features)?;
+        let expected = host_verdict(bank, grid, features)?;
         let verdict = self.client.score(grid, features);
+        self.compare_with(expected, verdict)
+    }
+
+    /// As [`Self::compare`], for a device that runs the network itself: it gets the pixels of `frame`
+    /// (grey where all three colours are equal). `network` is the one that the device holds.
+    ///
+    /// # Errors
+    /// [`Error::Device`]; [`Error::Frame`] where the frame does not fit network and bank.
+    pub fn compare_pixels(
+        &mut self,
+        bank: &Bank,
+        network: &Network,
+        frame: &RgbImage,
+    ) -> Result<Comparison> {
+        let (width, height) = frame.dimensions();
+        let grid = network.grid(height as usize, width as usize);
+        let grid = grid.ok_or(FrameError::Grid)?;
+        let features = int8::features(network, frame.as_raw(), height as usize, width as usize)?;
+        let (mut host, map) = host_verdict(bank, grid, &features)?;
+        host.network = Some(NetworkRun {
+            cycles: 0,
+            features: checksum(bytemuck::cast_slice(&features)),
+        });
+        let colours = frame.as_raw().as_chunks::<3>().0;
+        let grey = colours.iter().all(|&[r, g, b]| r == g && g == b);
+        let grey: Option<Vec<u8>> = grey.then(|| colours.iter().map(|&[r, ..]| r).collect());
+        let pixels = grey.as_ref().unwrap_or(frame.as_raw());
+        // Sides that a network takes are at most 4096.
+        let (height, width) = (height as u16, width as u16);
+        let verdict = self.client.score_pixels(height, width, pixels);
+        self.compare_with((host, map), verdict)
+    }
+
+    fn compare_with(
+        &mut self,
+        (host, map): (Verdict, Vec<i32>),
+        verdict: std::result::Result<Verdict, ClientError<io::Error>>,
+    ) -> Result<Comparison> {
         let device = self.checked(verdict)?;
-        let mut found = vec![0; grid.len()];
+        let mut found = vec![0; map.len()];
         let read = self.client.read_map(&mut found);
         self.checked(read)?;
         Ok(Comparison {
@@ -176,6 +235,7 @@ pub fn host_verdict(bank: &Bank, grid: Grid, features: &[i8]) -> Result<(Verdict
         map_max: frame.map_max,
         cycles: 0,
         regions: regions(&map, grid, bank.parts().map_threshold, &mut labels)?,
+        network: None,
     };
     Ok((verdict, map))
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use vod_core::Grid;
+use vod_core::conv::Network;
 use vod_host::backbone;
 use vod_host::bank_file::BankFile;
 use vod_host::device::{Device, Patience, Port, bank_hash};
@@ -33,6 +34,10 @@ pub struct Arguments {
     /// Send the bank to the device where it holds another one.
     #[arg(long)]
     update: bool,
+    /// What is sent of an image: pixels, of which the device makes the features itself, or features.
+    /// Without this, pixels where the firmware and the bank (backbone edge-int8) make that possible.
+    #[arg(long, value_name = "WHAT")]
+    send: Option<Content>,
     /// Backbone, where it is not one of the built-in ones: the path of its manifest.
     #[arg(long, value_name = "PATH")]
     backbone: Option<String>,
@@ -50,6 +55,16 @@ pub struct Arguments {
     force: bool,
 }
 
+/// What is sent of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Content {
+    /// int8 patch features.
+    Features,
+    /// Pixels at the size that the bank asks for.
+    Pixels,
+}
+
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if (0.01..=3600.0).contains(&value) => Ok(value),
@@ -61,6 +76,8 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 struct Report {
     device: DeviceReport,
     bank: BankReport,
+    /// What was sent of each image.
+    sent: Content,
     images: Vec<ImageReport>,
     statistics: StatisticsReport,
     /// Whether every bit of every image is the same.
@@ -73,6 +90,8 @@ struct DeviceReport {
     firmware: String,
     kernel: String,
     clock_hz: u32,
+    /// Whether it runs networks.
+    pixels: bool,
 }
 
 #[derive(Serialize)]
@@ -98,10 +117,14 @@ struct ImageReport {
     device_anomalous: bool,
     device_map_max: i32,
     device_regions: usize,
-    /// Cycles of the device without the transfer.
+    /// Cycles that scoring took the device, without transfer and network.
     cycles: u64,
     /// int8 multiply-accumulates of a search that looks at every row.
     macs: u64,
+    /// Cycles that the network took the device; `null` where features were sent.
+    network_cycles: Option<u64>,
+    /// int8 multiply-accumulates of the network; `null` where features were sent.
+    network_macs: Option<u64>,
     patches: usize,
     differing_patches: usize,
     equal: bool,
@@ -142,6 +165,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         firmware: device.info().firmware.to_string(),
         kernel: device.info().kernel.to_string(),
         clock_hz: device.info().clock_hz,
+        pixels: device.info().pixels,
     };
     print(format!(
         "{}, firmware {}, kernel {}\n",
@@ -160,14 +184,19 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         bank.generation,
         if bank.updated { ", updated" } else { "" }
     ))?;
-    let (images, mut failed) = compare(arguments, &file, &mut device, &bar, print)?;
+    let sent = content(arguments, &file, &device)?;
+    let (images, mut failed) = compare(arguments, &file, sent, &mut device, &bar, print)?;
     bar.finish_and_clear();
     let differing = images.iter().filter(|image| !image.equal).count();
     if !images.is_empty() {
         let patches: usize = images.iter().map(|image| image.patches).sum();
         print(format!(
-            "{} images, {patches} patches: {}\n",
+            "{} images as {}, {patches} patches: {}\n",
             images.len(),
+            match sent {
+                Content::Features => "features",
+                Content::Pixels => "pixels",
+            },
             match differing {
                 0 => "device and host give the same bits".to_string(),
                 n => format!("{n} images DIFFER between device and host"),
@@ -178,6 +207,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let report = Report {
         device: info,
         bank,
+        sent,
         images,
         statistics: StatisticsReport {
             requests: counters.requests,
@@ -239,10 +269,34 @@ fn take_bank(
     })
 }
 
+/// What is sent of images.
+fn content(arguments: &Arguments, file: &BankFile, device: &Device) -> Result<Content> {
+    let possible = device.takes_pixels(file);
+    match arguments.send {
+        Some(Content::Pixels) if !possible => {
+            let reason = if !device.info().pixels {
+                "its firmware takes features only; build it with the feature `pixels`"
+            } else if file.host().network.is_empty() {
+                "the bank has no network that it could run; fit it with backbone edge-int8"
+            } else {
+                "the bank is for tiles, which no device makes; fit it without --tile"
+            };
+            Err(Error::Device {
+                port: arguments.port.to_string(),
+                reason: reason.into(),
+            })
+        }
+        Some(content) => Ok(content),
+        None if possible => Ok(Content::Pixels),
+        None => Ok(Content::Features),
+    }
+}
+
 /// Has all images scored; says how many could not be.
 fn compare(
     arguments: &Arguments,
     file: &BankFile,
+    sent: Content,
     device: &mut Device,
     bar: &indicatif::ProgressBar,
     print: impl Fn(String) -> Result<()>,
@@ -262,6 +316,17 @@ fn compare(
         path: arguments.bank.clone(),
         source,
     })?;
+    let network = match sent {
+        Content::Features => None,
+        Content::Pixels => {
+            Some(
+                Network::from_bytes(&file.host().network).map_err(|e| Error::BankHost {
+                    path: arguments.bank.clone(),
+                    reason: e.to_string(),
+                })?,
+            )
+        }
+    };
     bar.set_length(paths.len() as u64);
     bar.set_position(0);
     bar.set_message("scoring");
@@ -279,8 +344,15 @@ fn compare(
         let host = scorer.verdict(&path, &features, size, start)?;
         let (height, width, _) = features.dim();
         let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
-        let queries = file.host().transform.quantise(&features);
-        let found = device.compare(&bank, grid, &queries)?;
+        let frame = match &network {
+            None => None,
+            Some(network) => Some((network, file.host().preprocess.load(&path)?.0)),
+        };
+        let found = match &frame {
+            None => device.compare(&bank, grid, &file.host().transform.quantise(&features))?,
+            Some((network, pixels)) => device.compare_pixels(&bank, network, pixels)?,
+        };
+        let run = found.device.network;
         let equal = found.equal() && found.host.score == host.raw_score;
         print(format!(
             "{:>8} {:>8}  {:<9}  {:<6} {:>10}  {}\n",
@@ -292,7 +364,7 @@ fn compare(
                 "normal"
             },
             if equal { "equal" } else { "DIFFER" },
-            found.device.cycles,
+            found.device.cycles + run.map_or(0, |run| run.cycles),
             path.display()
         ))?;
         images.push(ImageReport {
@@ -304,6 +376,10 @@ fn compare(
             device_regions: found.device.regions.len(),
             cycles: found.device.cycles,
             macs: (grid.len() * bank.row_count() * bank.dimension()) as u64,
+            network_cycles: run.map(|run| run.cycles),
+            network_macs: frame.map(|(network, pixels)| {
+                network.macs(pixels.height() as usize, pixels.width() as usize)
+            }),
             patches: grid.len(),
             differing_patches: found.differing_patches,
             equal,
