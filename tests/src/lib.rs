@@ -1,5 +1,7 @@
-//! What cross-crate tests have in common: where the fixtures and the sample are, golden vectors.
+//! What cross-crate tests have in common: where the fixtures and the sample are, golden vectors, other
+//! targets and boards.
 
+pub mod boards;
 pub mod cross;
 
 use std::path::{Path, PathBuf};

@@ -1,12 +1,11 @@
-//! Image in, verdict out on microcontrollers in QEMU: the program of `firmware/camera` on three
-//! cores, and the C example of `firmware/c-api`. All give the host's bits.
+//! Image in, verdict out on microcontrollers: the firmware on three boards in QEMU, and the C example of
+//! `firmware/c-api` on every target. All give the host's bits.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use image::RgbImage;
 use indicatif::ProgressBar;
-use vod_core::bank::checksum;
 use vod_core::conv::Network;
 use vod_core::{FrameScore, Grid, Region, regions};
 use vod_host::backbone::{self, int8};
@@ -15,34 +14,13 @@ use vod_host::export::{Artefact, Format};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{FitOptions, fit};
 use vod_host::score::{ImageScorer, score_frame};
-use vod_tests::cross::{cargo, has, leave_out, output, toolchain};
+use vod_tests::boards::{BOARDS, Board, build, flash_file, switch_on};
+use vod_tests::cross::{has, leave_out, output, toolchain};
 use vod_tests::sample;
 
 const SIZE: u32 = 128;
 /// Bytes of the bank's rows: it has to lie in a microcontroller's flash.
 const ROW_BYTES: usize = 48 << 10;
-
-/// A core: its name, its target, what the compiler is told, the emulated board.
-const CORES: [(&str, &str, &str, &[&str]); 3] = [
-    (
-        "Cortex-M4",
-        "thumbv7em-none-eabihf",
-        "",
-        &["-M", "mps2-an386", "-cpu", "cortex-m4"],
-    ),
-    (
-        "Cortex-M7",
-        "thumbv7em-none-eabihf",
-        "",
-        &["-M", "mps2-an500", "-cpu", "cortex-m7"],
-    ),
-    (
-        "Cortex-M55",
-        "thumbv8m.main-none-eabihf",
-        "-C target-cpu=cortex-m55",
-        &["-M", "mps3-an547"],
-    ),
-];
 
 fn fitted() -> BankFile {
     let backbone = backbone::open("edge-int8").unwrap();
@@ -61,7 +39,6 @@ fn fitted() -> BankFile {
 
 /// Everything that follows from one frame.
 struct Expected {
-    features: Vec<i8>,
     frame: FrameScore,
     map: Vec<i32>,
     regions: Vec<Region>,
@@ -77,7 +54,6 @@ fn expected(file: &BankFile, pixels: &RgbImage) -> Expected {
     let map = map.into_raw_vec_and_offset().0;
     let regions = map_regions(&map, grid, bank.parts().map_threshold);
     Expected {
-        features,
         frame,
         map,
         regions,
@@ -108,34 +84,6 @@ fn write_frame(folder: &Path, pixels: &RgbImage) {
     std::fs::write(folder.join("frame.rgb"), bytes).unwrap();
 }
 
-fn write(path: &Path, artefact: &Artefact, format: Format, name: &str) {
-    std::fs::write(path, artefact.render(format, name).unwrap()).unwrap();
-}
-
-fn project(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(folder)
-}
-
-fn emulate(folder: &Path, machine: &[&str], program: &Path) -> String {
-    output(
-        Command::new("qemu-system-arm")
-            .current_dir(folder)
-            .args(machine)
-            .args(["-icount", "shift=0", "-display", "none", "-monitor", "none"])
-            .args([
-                "-serial",
-                "none",
-                "-chardev",
-                "stdio,id=text",
-                "-semihosting-config",
-            ])
-            .args(["enable=on,target=native,chardev=text", "-kernel"])
-            .arg(program),
-    )
-}
-
 /// The host's own path from image to verdict gives the same as the frame's pixels by themselves.
 #[test]
 fn the_host_scores_with_the_network_of_the_bank() {
@@ -164,138 +112,112 @@ fn the_host_scores_with_the_network_of_the_bank() {
     assert!(wins >= 40, "only {wins} of 64 pairs in order");
 }
 
-#[test]
-fn pixels_become_the_same_verdict_on_every_core() {
-    let what = "frames from pixels to verdict on Cortex-M";
-    if !has("qemu-system-arm") {
-        return leave_out(what, "no qemu-system-arm");
+/// Images that each board scores; its UART takes some ten thousand bytes a second.
+const FRAMES: [&str; 4] = [
+    "defective/000.png",
+    "defective/002.png",
+    "good/000.png",
+    "good/001.png",
+];
+
+fn pixels_become_the_hosts_verdict(board: &Board) {
+    let Some(programs) = build(board, true) else {
+        return;
+    };
+    let (file, folder) = (fitted(), tempfile::tempdir().unwrap());
+    let bank = file.bank().unwrap();
+    let network = Network::from_bytes(&file.host().network).unwrap();
+    let flash = flash_file(board, folder.path(), "flash", &[]);
+    let program = programs.join(board.name);
+    let counted = ["-icount", "shift=6"];
+    let (_running, mut device) = switch_on(board, &program, &flash, &counted);
+    assert!(device.takes_pixels(&file));
+    device.update(&file, |_, _| ()).unwrap();
+    let grey = FRAMES.map(|name| {
+        let image = vod_host::image::load(&sample().join("test").join(name)).unwrap();
+        file.host().preprocess.resize(&image).unwrap()
+    });
+    // A frame with colours, narrower than high.
+    let mut coloured = image::imageops::crop_imm(&grey[0], 0, 0, 64, 96).to_image();
+    for (x, y, pixel) in coloured.enumerate_pixels_mut() {
+        pixel.0[0] = pixel.0[0].wrapping_add((x * 5) as u8);
+        pixel.0[2] = pixel.0[2].wrapping_sub((y * 3) as u8);
     }
-    let folder = tempfile::tempdir().unwrap();
-    let file = fitted();
-    let (bank, network) = (
-        folder.path().join("bank.bin"),
-        folder.path().join("network.bin"),
-    );
-    write(
-        &bank,
-        &Artefact::bank(&file).unwrap(),
-        Format::Bin,
-        "vod_bank",
-    );
-    write(
-        &network,
-        &Artefact::network(&file).unwrap(),
-        Format::Bin,
-        "vod_network",
-    );
-    let frames = frames(&file);
-    for (core, target, flags, machine) in CORES {
-        let Some(toolchain) = toolchain(target) else {
-            leave_out(what, &format!("no library for {target}"));
-            continue;
-        };
-        let build = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("camera-{target}"));
-        output(
-            cargo(&toolchain)
-                .current_dir(project("firmware/camera"))
-                .env("RUSTFLAGS", flags)
-                .env("VOD_BANK", &bank)
-                .env("VOD_NETWORK", &network)
-                .args([
-                    "build",
-                    "--quiet",
-                    "--release",
-                    "--target",
-                    target,
-                    "--target-dir",
-                ])
-                .arg(&build),
-        );
-        let program = build.join(target).join("release/vod-camera");
-        for (number, (path, pixels)) in frames.iter().enumerate() {
-            write_frame(folder.path(), pixels);
-            let text = emulate(folder.path(), machine, &program);
-            let expected = expected(&file, pixels);
-            let bytes: Vec<u8> = expected.map.iter().flat_map(|v| v.to_le_bytes()).collect();
-            let line = format!(
-                "score {} threshold {} map_max {} features {:08x} map {:08x}",
-                expected.frame.score,
-                expected.frame.threshold,
-                expected.frame.map_max,
-                checksum(
-                    &expected
-                        .features
-                        .iter()
-                        .map(|&f| f as u8)
-                        .collect::<Vec<_>>()
-                ),
-                checksum(&bytes)
-            );
-            assert_eq!(
-                text.lines().next(),
-                Some(line.as_str()),
-                "{core}: {}",
-                path.display()
-            );
-            if number == 0 {
-                print!("{core}: {text}");
-                assert_eq!(
-                    text,
-                    emulate(folder.path(), machine, &program),
-                    "two runs differ"
-                );
-            }
-        }
-        if has("arm-none-eabi-size") {
-            let mut size = Command::new("arm-none-eabi-size");
-            print!("{}", output(size.arg(&program)));
+    let mut first = None;
+    for frame in grey.iter().chain([&coloured, &grey[0]]) {
+        let found = device.compare_pixels(&bank, &network, frame).unwrap();
+        assert!(found.equal(), "{}: {found:?}", board.name);
+        let run = found.device.network.unwrap();
+        assert!(run.cycles > found.device.cycles);
+        let cycles = (run.cycles, found.device.cycles);
+        let (first_frame, first_cycles) = first.get_or_insert((frame, cycles));
+        // Counted instructions: equal work takes equal time.
+        if *first_frame == frame {
+            assert_eq!(cycles, *first_cycles, "{}", board.name);
         }
     }
+    // Features are still taken, and a frame of pixels that was begun is not in their way.
+    let features = int8::features(&network, grey[0].as_raw(), 128, 128).unwrap();
+    let grid = Grid::new(16, 16).unwrap();
+    assert!(device.compare(&bank, grid, &features).unwrap().equal());
+    // Wider than the rows that there is room for.
+    let wide = RgbImage::new(512, 8);
+    let refused = device.compare_pixels(&bank, &network, &wide).unwrap_err();
+    assert!(refused.to_string().contains("room for"), "{refused}");
+    assert!(device.statistics().unwrap().stack_bytes > 0);
 }
 
 #[test]
-fn the_c_example_gives_the_verdict_of_the_host() {
-    let what = "the C example";
-    let target = "thumbv7em-none-eabihf";
-    let tools = ["qemu-system-arm", "arm-none-eabi-gcc"];
-    if let Some(missing) = tools.into_iter().find(|tool| !has(tool)) {
-        return leave_out(what, &format!("no {missing}"));
+fn cortex_m4_takes_pixels() {
+    pixels_become_the_hosts_verdict(&BOARDS[0]);
+}
+
+#[test]
+fn cortex_m7_takes_pixels() {
+    pixels_become_the_hosts_verdict(&BOARDS[1]);
+}
+
+#[test]
+fn cortex_m55_takes_pixels() {
+    pixels_become_the_hosts_verdict(&BOARDS[2]);
+}
+
+/// Builds the C example for a target, has it score all images, and compares what it prints with the
+/// host's verdicts. `emulate` runs a program in a folder and gives what it printed.
+fn the_c_example_gives_the_hosts_verdict(
+    target: &str,
+    tools: &[&str],
+    emulate: impl Fn(&Path, &Path) -> String,
+) {
+    let what = format!("the C example on {target}");
+    if let Some(missing) = tools.iter().find(|tool| !has(tool)) {
+        return leave_out(&what, &format!("no {missing}"));
     }
     let Some(toolchain) = toolchain(target) else {
-        return leave_out(what, &format!("no library for {target}"));
+        return leave_out(&what, &format!("no library for {target}"));
     };
     let folder = tempfile::tempdir().unwrap();
     let file = fitted();
-    let bank = Artefact::bank(&file).unwrap();
-    let network = Artefact::network(&file).unwrap();
-    write(
-        &folder.path().join("bank.h"),
-        &bank,
-        Format::CHeader,
-        "vod_bank",
-    );
-    write(
-        &folder.path().join("network.h"),
-        &network,
-        Format::CHeader,
-        "vod_network",
-    );
-    let mut build = Command::new(project("firmware/c-api/example/build.sh"));
-    build
-        .arg(folder.path())
-        .args((!toolchain.is_empty()).then_some(&toolchain));
-    build.env(
-        "CARGO_TARGET_DIR",
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-api"),
-    );
+    for (artefact, name) in [
+        (Artefact::bank(&file).unwrap(), "bank"),
+        (Artefact::network(&file).unwrap(), "network"),
+    ] {
+        let header = artefact.render(Format::CHeader, &format!("vod_{name}"));
+        std::fs::write(folder.path().join(format!("{name}.h")), header.unwrap()).unwrap();
+    }
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/c-api/example");
+    let mut build = Command::new(example.join("build.sh"));
+    build.arg(folder.path()).arg(target);
+    build.args((!toolchain.is_empty()).then_some(&toolchain));
+    let libraries = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-api");
+    build.env("CARGO_TARGET_DIR", libraries);
     for name in ["RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
         build.env_remove(name);
     }
     output(&mut build);
     for (path, pixels) in frames(&file) {
         write_frame(folder.path(), &pixels);
-        let program = folder.path().join("example.elf");
-        let text = emulate(folder.path(), CORES[0].3, &program);
+        let text = emulate(folder.path(), &folder.path().join("example.elf"));
         let expected = expected(&file, &pixels);
         let frame = expected.frame;
         let verdict = format!(
@@ -317,11 +239,44 @@ fn the_c_example_gives_the_verdict_of_the_host() {
             )
         }));
         lines.push(format!("frame {verdict}"));
-        assert_eq!(
-            text.lines().collect::<Vec<_>>(),
-            lines,
-            "{}",
-            path.display()
-        );
+        let found: Vec<&str> = text.lines().collect();
+        assert_eq!(found, lines, "{target}: {}", path.display());
     }
+}
+
+/// Runs a program on a machine of QEMU's, with semihosting.
+fn machine(arguments: &[&str]) -> impl Fn(&Path, &Path) -> String {
+    move |folder, program| {
+        let mut qemu = Command::new("qemu-system-arm");
+        qemu.current_dir(folder).args(arguments);
+        qemu.args(["-display", "none", "-monitor", "none", "-serial", "none"]);
+        qemu.args(["-chardev", "stdio,id=text", "-semihosting-config"]);
+        qemu.args(["enable=on,target=native,chardev=text", "-kernel"]);
+        output(qemu.arg(program))
+    }
+}
+
+#[test]
+fn c_on_cortex_m4() {
+    let tools = ["qemu-system-arm", "arm-none-eabi-gcc"];
+    let m4 = machine(&["-M", "mps2-an386", "-cpu", "cortex-m4"]);
+    the_c_example_gives_the_hosts_verdict("thumbv7em-none-eabihf", &tools, m4);
+}
+
+#[test]
+fn c_on_cortex_m55() {
+    let tools = ["qemu-system-arm", "arm-none-eabi-gcc"];
+    let m55 = machine(&["-M", "mps3-an547"]);
+    the_c_example_gives_the_hosts_verdict("thumbv8m.main-none-eabihf", &tools, m55);
+}
+
+#[test]
+fn c_on_aarch64() {
+    let tools = ["qemu-aarch64", "aarch64-linux-gnu-gcc"];
+    let linux = |folder: &Path, program: &Path| {
+        let mut qemu = Command::new("qemu-aarch64");
+        qemu.current_dir(folder);
+        output(qemu.args(["-L", "/usr/aarch64-linux-gnu"]).arg(program))
+    };
+    the_c_example_gives_the_hosts_verdict("aarch64-unknown-linux-gnu", &tools, linux);
 }

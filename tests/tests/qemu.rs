@@ -4,119 +4,16 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use vod_core::bank::BankParts;
 use vod_core::{Bank, Grid};
 use vod_host::bank_file::{BankFile, encode_parts};
-use vod_host::device::{Device, Patience, Port, host_verdict};
+use vod_host::device::{Patience, host_verdict};
 use vod_protocol::{Client, ClientError, TimedRead};
-use vod_tests::{GOLDEN_IMAGES, cross, fixture};
-
-/// A board, as QEMU knows it.
-struct Board {
-    name: &'static str,
-    target: &'static str,
-    /// Bytes of the memory that stands in for flash; a sparse file.
-    memory: u64,
-    kernel: &'static str,
-}
-
-const BOARDS: [Board; 3] = [
-    Board {
-        name: "mps2-an386",
-        target: "thumbv7em-none-eabihf",
-        memory: 16 << 20,
-        kernel: "dsp",
-    },
-    Board {
-        name: "mps2-an500",
-        target: "thumbv7em-none-eabihf",
-        memory: 16 << 20,
-        kernel: "dsp",
-    },
-    Board {
-        name: "mps3-an547",
-        target: "thumbv8m.main-none-eabihf",
-        memory: 2 << 30,
-        kernel: "helium",
-    },
-];
-
-/// Bytes of flash that the firmware uses.
-const FLASH_LEN: u64 = 4 << 20;
-
-/// Builds a board's programs; `None`, with a line of why, where that can't be tried.
-fn build(board: &Board) -> Option<PathBuf> {
-    let leave_out = |why: &str| {
-        cross::leave_out(&format!("{} in QEMU", board.name), why);
-        None
-    };
-    if !cross::has("qemu-system-arm") {
-        return leave_out("no qemu-system-arm");
-    }
-    let Some(toolchain) = cross::toolchain(board.target) else {
-        return leave_out(&format!(
-            "no target {}, see firmware/README.md",
-            board.target
-        ));
-    };
-    let test = std::env::current_exe().unwrap();
-    // target/release/deps/qemu-...
-    let target_dir = test.ancestors().nth(3).unwrap().join("firmware");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../firmware")
-        .join(board.name);
-    let mut cargo = cross::cargo(&toolchain);
-    cargo
-        .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
-        .arg(&target_dir)
-        .current_dir(folder);
-    assert!(cargo.status().unwrap().success(), "{} is built", board.name);
-    Some(target_dir.join(board.target).join("release"))
-}
-
-/// QEMU; killed when this goes.
-struct Qemu(Child);
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn qemu(board: &Board, program: &Path, flash: &Path, serial: &str) -> Qemu {
-    let memory = format!(
-        "memory-backend-file,id=flash,size={},mem-path={},share=on",
-        board.memory,
-        flash.display()
-    );
-    let child = Command::new("qemu-system-arm")
-        .args(["-machine", &format!("{},memory-backend=flash", board.name)])
-        .args(["-object", &memory, "-display", "none", "-monitor", "none"])
-        .args(["-semihosting-config", "enable=on,target=native"])
-        .args(["-serial", serial, "-kernel"])
-        .arg(program)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    Qemu(child)
-}
-
-/// A file for a board's flash, with the content of another.
-fn flash_file(board: &Board, folder: &Path, name: &str, content: &[u8]) -> PathBuf {
-    let path = folder.join(name);
-    let mut file = File::create(&path).unwrap();
-    file.write_all(content).unwrap();
-    file.set_len(board.memory).unwrap();
-    path
-}
+use vod_tests::boards::{BOARDS, Board, FLASH_LEN, Qemu, build, flash_file, qemu, switch_on};
+use vod_tests::{GOLDEN_IMAGES, fixture};
 
 fn golden_bank() -> BankFile {
     BankFile::read(&fixture("golden/bank-v1.vod")).unwrap()
@@ -128,32 +25,15 @@ fn golden_features(name: &str) -> Vec<i8> {
     bytes.into_iter().map(|byte| byte as i8).collect()
 }
 
-/// A socket that nobody listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-/// Connects as soon as QEMU listens.
-fn connect(port: u16) -> Device {
-    let address = Port::Tcp(format!("127.0.0.1:{port}"));
-    let start = Instant::now();
-    loop {
-        match Device::connect(address.clone(), 0, Patience::default()) {
-            Ok(device) => return device,
-            Err(error) if start.elapsed() > Duration::from_secs(60) => panic!("{error}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
-}
-
 fn serves_golden_vectors(board: &Board) {
-    let Some(programs) = build(board) else { return };
+    let Some(programs) = build(board, false) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let flash = flash_file(board, folder.path(), "flash", &[]);
 
     let self_test = programs.join(format!("{}-self-test", board.name));
-    let mut test = qemu(board, &self_test, &flash, "null");
+    let mut test = qemu(board, &self_test, &flash, "null", &[]);
     let status = test.0.wait().unwrap();
     let mut said = String::new();
     test.0
@@ -170,11 +50,8 @@ fn serves_golden_vectors(board: &Board) {
 
     let file = golden_bank();
     let bank = file.bank().unwrap();
-    let port = free_port();
-    let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
     let program = programs.join(board.name);
-    let running = qemu(board, &program, &flash, &serial);
-    let mut device = connect(port);
+    let (running, mut device) = switch_on(board, &program, &flash, &[]);
     assert_eq!(device.info().board.as_str(), board.name);
     assert_eq!(device.info().kernel.as_str(), board.kernel);
     assert_eq!(device.bank().unwrap(), None);
@@ -199,10 +76,7 @@ fn serves_golden_vectors(board: &Board) {
     drop(running);
 
     // The bank outlives the power.
-    let port = free_port();
-    let serial = format!("tcp:127.0.0.1:{port},server=on,wait=off");
-    let _running = qemu(board, &program, &flash, &serial);
-    let mut device = connect(port);
+    let (_running, mut device) = switch_on(board, &program, &flash, &[]);
     assert!(device.holds(&file).unwrap());
     assert!(!device.update(&file, |_, _| ()).unwrap());
 }
@@ -251,7 +125,7 @@ impl Cut {
     fn start(program: &Path, flash: &Path, left: usize) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let serial = format!("tcp:{}", listener.local_addr().unwrap());
-        let qemu = qemu(&BOARDS[0], program, flash, &serial);
+        let qemu = qemu(&BOARDS[0], program, flash, &serial, &[]);
         let (socket, _) = listener.accept().unwrap();
         socket.set_nodelay(true).unwrap();
         Self {
@@ -316,7 +190,9 @@ fn session(
 fn a_kill_at_any_byte_of_an_update_leaves_a_working_bank() {
     const CUTS: usize = 50;
     let board = &BOARDS[0];
-    let Some(programs) = build(board) else { return };
+    let Some(programs) = build(board, false) else {
+        return;
+    };
     let program = programs.join(board.name);
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (small_bank(12, 9_000_000), small_bank(20, 8_000_000));

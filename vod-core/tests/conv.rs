@@ -285,7 +285,11 @@ fn streamed(bytes: &[u8], pixels: &[u8], height: usize, width: usize) -> Vec<i8>
     let mut scratch = vec![55; network.scratch_len(height, width).unwrap()];
     let mut stream = network.stream(height, width, &mut scratch).unwrap();
     let mut features = Vec::new();
-    for row in pixels.chunks(pixels.len() / height) {
+    for (y, row) in pixels.chunks(pixels.len() / height).enumerate() {
+        if y % 3 == 1 {
+            let paused = stream.pause();
+            stream = network.resume(paused, &mut scratch).unwrap();
+        }
         stream.push_row(row).unwrap();
         while let Some(row) = stream.next_row() {
             assert_eq!(row.len(), grid.width() * network.dimension());
@@ -354,6 +358,13 @@ fn frames_that_do_not_fit_are_refused() {
         Err(FrameError::FeatureLength { .. })
     ));
     assert!(stream.next_row().is_none());
+    let paused = stream.pause();
+    let error = network.resume(paused.clone(), &mut scratch[1..]);
+    assert!(matches!(error, Err(FrameError::Scratch { expected, .. }) if expected == needed));
+    let other = TestNetwork::new(5, 3, 12).bytes();
+    let other = Network::from_bytes(&other).unwrap();
+    let error = other.resume(paused, &mut scratch).unwrap_err();
+    assert_eq!(error, FrameError::Grid);
     // The scratch does not grow with the height.
     assert_eq!(network.scratch_len(800, 8), Some(needed));
 }

@@ -4,7 +4,7 @@
  * emulator's folder: width and height (16 bits, little-endian), then rows of RGB bytes. */
 #include "bank.h"
 #include "network.h"
-#include "semihosting.h"
+#include "platform.h"
 #include "vod.h"
 
 #define MAX_WIDTH 160

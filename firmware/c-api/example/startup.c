@@ -1,5 +1,5 @@
-/* Start of a Cortex-M4: vectors, memory, floating-point unit, main. */
-#include "semihosting.h"
+/* Start of a Cortex-M with a floating-point unit: vectors, memory, floating-point unit, main. */
+#include "platform.h"
 
 extern uint32_t stack_top[], data_start[], data_end[], data_source[], bss_start[], bss_end[];
 int main(void);

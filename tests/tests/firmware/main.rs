@@ -6,7 +6,9 @@ mod simulated;
 use embedded_io::ErrorKind;
 use proptest::prelude::*;
 use simulated::{BUFFER, Flashes, MAX_DATA, MAX_PATCHES, MAX_ROW, Session, connect};
+use vod_core::conv::{self, LayerParts, Network, NetworkParts, Operation};
 use vod_core::{Bank, BankParts, Grid, ScoreStage, ValueKind};
+use vod_host::backbone::int8;
 use vod_host::bank_file::encode_parts;
 use vod_host::device::host_verdict;
 use vod_protocol::faults::Fault;
@@ -206,6 +208,146 @@ fn a_bank_of_one_grid_refuses_others() {
     check_frame(&mut session, &aligned, grid(4, 5), 3).unwrap();
     let other = session.score(grid(5, 4), &frame(0, grid(5, 4)));
     assert_eq!(other, Err(ClientError::Refused(Refusal::Grid)));
+}
+
+/// A network of one layer, 3 x 3 of RGB to [`DIMENSION`] channels at stride 2.
+fn network(dimension: usize) -> Vec<u8> {
+    const PATCH: usize = 28;
+    let mut values = noise(4);
+    let mut bytes = |count: usize| -> Vec<u8> {
+        let bytes = values.by_ref().take(count);
+        bytes.map(|x| x as u8).collect()
+    };
+    // Beyond the 27 weights is padding.
+    let mut weights = bytes(dimension * PATCH);
+    weights.chunks_mut(PATCH).for_each(|patch| patch[27] = 0);
+    let multipliers = [1i32 << 28; DIMENSION + 4].map(i32::to_le_bytes).concat();
+    let layer = LayerParts {
+        operation: Operation::Convolution,
+        kernel: 3,
+        stride: 2,
+        pad: 1,
+        inputs: 3,
+        outputs: dimension as u16,
+        output_zero: 0,
+        shift: 5,
+        skip: None,
+        weights: &weights,
+        multipliers: &multipliers[..4 * dimension],
+        biases: &vec![0; 4 * dimension],
+    };
+    let parts = NetworkParts {
+        input_zero: 0,
+        gain: 1 << 16,
+        centres: &bytes(dimension),
+        layers: 1,
+    };
+    let body = [
+        postcard::to_stdvec(&parts).unwrap(),
+        postcard::to_stdvec(&layer).unwrap(),
+    ]
+    .concat();
+    let mut file = conv::MAGIC.to_vec();
+    file.extend(conv::VERSION.to_le_bytes());
+    file.extend([0, 0]);
+    file.extend((body.len() as u32).to_le_bytes());
+    file.extend(body);
+    file.extend(conv::checksum(&file).to_le_bytes());
+    file
+}
+
+/// Has pixels scored, and compares with the features that the host makes of them.
+fn check_pixels(session: &mut Session, bank: &[u8], network: &[u8], sides: [u16; 2], colours: u16) {
+    let [height, width] = sides;
+    let network = Network::from_bytes(network).unwrap();
+    let count = height * width * colours;
+    let pixels: Vec<u8> = noise(u64::from(count))
+        .take(count.into())
+        .map(|x| x as u8)
+        .collect();
+    let rgb: Vec<u8> = match colours {
+        1 => pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
+        _ => pixels.clone(),
+    };
+    let (rows, columns) = (usize::from(height), usize::from(width));
+    let features = int8::features(&network, &rgb, rows, columns).unwrap();
+    let grid = network.grid(rows, columns).unwrap();
+    let (wanted, wanted_map) = expected(bank, grid, &features);
+    let verdict = session.score_pixels(height, width, &pixels).unwrap();
+    let run = verdict.network.unwrap();
+    let bytes: &[u8] = bytemuck::cast_slice(&features);
+    assert_eq!(run.features, conv::checksum(bytes));
+    assert!(run.cycles > 0);
+    let (cycles, network) = (verdict.cycles, verdict.network);
+    assert_eq!(
+        verdict,
+        Verdict {
+            cycles,
+            network,
+            ..wanted
+        }
+    );
+    let mut map = vec![0; grid.len()];
+    session.read_map(&mut map).unwrap();
+    assert_eq!(map, wanted_map);
+}
+
+#[test]
+fn a_bank_with_its_network_takes_pixels_and_features() {
+    let (bank, network) = (bank(1), network(DIMENSION));
+    let both = [bank.clone(), network.clone()].concat();
+    let (cable, running) = Flashes::new(64 + both.len()).start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    assert!(session.device().pixels);
+    let refused = |result: Result<Verdict, ClientError<ErrorKind>>, refusal| {
+        assert_eq!(result, Err(ClientError::Refused(refusal)));
+    };
+    refused(session.score_pixels(4, 4, &[0; 16]), Refusal::NoBank);
+    session.update(&bank, |_| ()).unwrap();
+    assert_eq!(session.bank().unwrap().unwrap().stride, 0);
+    refused(session.score_pixels(4, 4, &[0; 16]), Refusal::NoNetwork);
+    session.update(&both, |_| ()).unwrap();
+    let info = session.bank().unwrap().unwrap();
+    assert_eq!((info.stride, info.length as usize), (2, both.len()));
+    assert_eq!(info.id.to_le_bytes(), *bank.last_chunk::<4>().unwrap());
+    for (sides, colours) in [([2, 2], 1), ([8, 10], 3), ([30, 6], 1), ([4, 12], 3)] {
+        check_pixels(&mut session, &bank, &network, sides, colours);
+        check_frame(&mut session, &bank, grid(3, 4), 2).unwrap();
+    }
+    // Odd, of two colours, of no pixel, wider than there is room for.
+    refused(session.score_pixels(3, 4, &[0; 12]), Refusal::Grid);
+    refused(session.score_pixels(4, 4, &[0; 32]), Refusal::Grid);
+    refused(session.score_pixels(0, 4, &[]), Refusal::Grid);
+    let limit = MAX_ROW as u32;
+    refused(
+        session.score_pixels(2, 64, &[0; 128]),
+        Refusal::TooLong { limit },
+    );
+    refused(
+        session.score_pixels(66, 16, &[0; 66 * 16]),
+        Refusal::TooLong {
+            limit: MAX_PATCHES as u32,
+        },
+    );
+    check_pixels(&mut session, &bank, &network, [8, 10], 3);
+    drop(session);
+    running.stopped();
+}
+
+#[test]
+fn a_damaged_network_or_one_of_another_bank_is_refused() {
+    let (bank, right) = (bank(1), network(DIMENSION));
+    let mut damaged = right.clone();
+    damaged[30] ^= 1;
+    let cut = &right[..right.len() - 1];
+    let (cable, _running) = Flashes::new(4096).start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    session.update(&bank, |_| ()).unwrap();
+    for wrong in [&damaged, cut, &network(DIMENSION + 4)] {
+        let refused = session.update(&[&bank, wrong].concat(), |_| ());
+        assert_eq!(refused, Err(ClientError::Refused(Refusal::BadBank)));
+    }
+    check_frame(&mut session, &bank, grid(3, 4), 2).unwrap();
 }
 
 fn update_requests(bank: &[u8]) -> Vec<Request<'_>> {
@@ -431,6 +573,11 @@ fn any_request() -> impl Strategy<Value = Request<'static>> {
         (side(), side()).prop_map(|(height, width)| Request::FrameBegin { height, width }),
         (number(), data).prop_map(|(offset, data)| Request::FrameChunk { offset, data }),
         Just(Request::FrameFinish),
+        (side(), side(), 0u8..5).prop_map(|(height, width, colours)| Request::PixelsBegin {
+            height,
+            width,
+            colours
+        }),
         number().prop_map(|offset| Request::Map { offset }),
         Just(Request::Statistics),
         Just(Request::Reset),

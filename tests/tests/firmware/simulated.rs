@@ -19,7 +19,7 @@ use vod_protocol::{
 };
 
 /// Longest row of features, and most patches, of the simulated device.
-pub const MAX_ROW: usize = 512;
+pub const MAX_ROW: usize = 1536;
 pub const MAX_PATCHES: usize = 256;
 /// Bytes of data in one of its requests, and of each buffer of its protocol.
 pub const MAX_DATA: usize = 576;
