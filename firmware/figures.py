@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Figures of the firmware in QEMU: sizes by section, device against host bit for bit, instructions.
 
-usage: figures.py [--vod PATH] [--count N] [--size N] DATASET...
+usage: figures.py [--vod PATH] [--count N] [--size N] [--pixels] DATASET...
 
 Builds the three boards, fits a 4-shot bank of at most 64 KB for each data set (MVTec layout), has
 each board score the first N images of each test folder under `-icount`, the first few of them twice, and
-prints Markdown.
+prints Markdown. With --pixels the boards run the network of `edge-int8` too, and are sent pixels.
 Needs qemu-system-arm, arm-none-eabi-size and -nm, the targets (firmware/README.md) and a built `vod`.
 """
 
@@ -32,7 +32,7 @@ ICOUNT_SHIFT = 6
 INSTRUCTION_NS = 1 << ICOUNT_SHIFT
 SHOTS = 4
 BANK_LIMIT = 64 * 1024
-# What is left for the rest of a bank, so that its device part is below the limit.
+# What is left for the rest of a bank, so that its device part, without a network, is below the limit.
 ROW_BYTES = 60_000
 
 
@@ -40,9 +40,10 @@ def run(*command, **options):
     return subprocess.run([str(c) for c in command], check=True, text=True, capture_output=True, **options).stdout
 
 
-def build(board, target_dir, toolchain):
+def build(board, target_dir, toolchain, pixels):
     cargo = ["cargo", *([toolchain] if toolchain else []), "build", "--release", "--locked", "--quiet"]
-    run(*cargo, "--target-dir", target_dir, cwd=FIRMWARE / board)
+    features = ["--features", "pixels"] if pixels else []
+    run(*cargo, *features, "--target-dir", target_dir, cwd=FIRMWARE / board)
 
 
 def sections(elf):
@@ -104,19 +105,31 @@ def measure(arguments, board, elf, folder, bank, images):
 
 
 def figures(dataset, core, mhz, first, again):
-    assert first["bank"]["bytes"] <= BANK_LIMIT
+    assert first["sent"] == "pixels" or first["bank"]["bytes"] <= BANK_LIMIT
     images = first["images"]
     tick_ns = 1e9 / first["device"]["clock_hz"]
     instructions = sum(image["cycles"] for image in images) * tick_ns / INSTRUCTION_NS
     patches = sum(image["patches"] for image in images)
     macs = sum(image["macs"] for image in images)
     mean = instructions / len(images)
-    repeated = all(a["cycles"] == b["cycles"] for a, b in zip(images, again["images"]))
+    ticks = ["cycles", "network_cycles"]
+    repeated = all(a[key] == b[key] for a, b in zip(images, again["images"]) for key in ticks)
     return (dataset, core, len(images), patches, sum(image["differing_patches"] for image in images),
             "yes" if first["equal"] and again["equal"] else "NO",
             f"{'yes' if repeated else 'NO'} ({len(again['images'])})",
             first["bank"]["bytes"], first["bank"]["rows"], f"{mean / 1e6:.2f} M",
-            f"{instructions / patches:,.0f}", f"{instructions / macs:.3f}", f"{mean / mhz / 1e3:.1f} at {mhz} MHz")
+            f"{instructions / patches:,.0f}", f"{instructions / macs:.3f}",
+            *network_figures(images, tick_ns, mean, mhz))
+
+
+def network_figures(images, tick_ns, scoring, mhz):
+    """What the network adds, where pixels were sent; then the time of a frame."""
+    if images[0]["network_cycles"] is None:
+        return (f"{scoring / mhz / 1e3:.1f} at {mhz} MHz",)
+    instructions = sum(image["network_cycles"] for image in images) * tick_ns / INSTRUCTION_NS
+    mean = instructions / len(images)
+    macs = sum(image["network_macs"] for image in images)
+    return (f"{mean / 1e6:.1f} M", f"{instructions / macs:.2f}", f"{(scoring + mean) / mhz / 1e3:.0f} at {mhz} MHz")
 
 
 def main():
@@ -124,6 +137,7 @@ def main():
     parser.add_argument("--vod", default=str(FIRMWARE.parent / "target/release/vod"))
     parser.add_argument("--count", type=int, default=10, help="images of each test folder")
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--pixels", action="store_true", help="send pixels, which the boards make features of")
     parser.add_argument("--toolchain", default="", help="such as +stable")
     parser.add_argument("--target-dir", default=os.environ.get("CARGO_TARGET_DIR", str(FIRMWARE / "target")))
     parser.add_argument("--again", type=int, default=3, help="images that are scored a second time")
@@ -131,18 +145,21 @@ def main():
     arguments = parser.parse_args()
     elfs = {}
     for board, target, *_ in BOARDS:
-        build(board, arguments.target_dir, arguments.toolchain)
+        build(board, arguments.target_dir, arguments.toolchain, arguments.pixels)
         elfs[board] = Path(arguments.target_dir) / target / "release" / board
 
-    print("| board | vectors and code | constants | flash | frame buffers | other RAM | stack, highest | RAM beside frame buffers |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     rows, stacks = [], {}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for dataset in arguments.datasets:
             bank = folder / f"{dataset.name}.vod"
-            run(arguments.vod, "--quiet", "fit", dataset, "--shots", SHOTS, "--size", arguments.size,
+            backbone = "edge-int8" if arguments.pixels else "edge"
+            run(arguments.vod, "--quiet", "fit", dataset, "--backbone", backbone, "--shots", SHOTS, "--size", arguments.size,
                 "--bank-bytes", ROW_BYTES, "--out", bank)
+            if arguments.pixels:
+                network = json.loads(run(arguments.vod, "inspect", bank, "--json", "-"))["network"]
+                print(f"{dataset.name}: network of {network['bytes']} bytes; "
+                      f"{network['rows_bytes']} bytes of RAM between its layers for {network['frame']} pixels\n")
             images = [image for kind in sorted((dataset / "test").iterdir())
                       for image in sorted(kind.iterdir())[:arguments.count]]
             with ThreadPoolExecutor() as pool:
@@ -150,6 +167,8 @@ def main():
                 for (board, _, _, core, mhz), (first, again) in zip(BOARDS, list(runs)):
                     stacks[board] = max(stacks.get(board, 0), first["statistics"]["stack_bytes"])
                     rows.append(figures(dataset.name, core, mhz, first, again))
+    print("| board | vectors and code | constants | flash | frame buffers | other RAM | stack, highest | RAM beside frame buffers |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for board, *_ in BOARDS:
         size = sections(elfs[board])
         buffers = max(size for size, name in statics(elfs[board]))
@@ -159,9 +178,13 @@ def main():
         print(f"| {board} | {code} | {size.get('.rodata', 0)} | {flash} | {buffers} | {ram - buffers} | {stacks[board]} "
               f"| {ram - buffers + stacks[board]} |")
     print()
-    print("| data set | core | images | patches | differing | equal bits | equal ticks in a second run (images) | bank bytes | rows "
-          "| instructions a frame | a patch | a MAC | ms a frame |")
-    print("| " + " | ".join(["---"] * 13) + " |")
+    columns = ["data set", "core", "images", "patches", "differing", "equal bits",
+               "equal ticks in a second run (images)", "bank bytes", "rows", "instructions a frame", "a patch", "a MAC"]
+    if arguments.pixels:
+        columns += ["network, instructions a frame", "a MAC"]
+    columns += ["ms a frame"]
+    print("| " + " | ".join(columns) + " |")
+    print("| " + " | ".join(["---"] * len(columns)) + " |")
     for row in rows:
         print("| " + " | ".join(str(cell) for cell in row) + " |")
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use vod_core::{Scorer, bank};
+use vod_core::conv::{Network, Operation};
+use vod_core::{Grid, Scorer, bank};
 use vod_host::bank_file::{BankFile, Calibration};
 use vod_host::preprocess::{Preprocess, SizeRule};
 use vod_host::{Error, Result};
@@ -50,6 +51,109 @@ struct Inspection<'b> {
     feature_row_bytes: Option<usize>,
     /// int8 multiply-accumulates of a frame's search; `null` where frames differ.
     macs_per_frame: Option<u64>,
+    /// The int8 network that a device runs on pixels; `null` where the bank brings none.
+    network: Option<NetworkInspection>,
+}
+
+#[derive(Serialize)]
+struct NetworkInspection {
+    bytes: usize,
+    /// Pixels from one patch to the next.
+    stride: usize,
+    layers: Vec<LayerInspection>,
+    /// Height and width of a frame, pixels; of a square one where frames differ in size.
+    frame: [usize; 2],
+    /// int8 multiply-accumulates of such a frame, padding included.
+    macs_per_frame: u64,
+    /// RAM for the rows between the layers, bytes; it grows with the width alone.
+    rows_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct LayerInspection {
+    operation: &'static str,
+    kernel: usize,
+    stride: usize,
+    inputs: usize,
+    outputs: usize,
+    weight_bytes: usize,
+    macs_per_frame: u64,
+    /// How many layers before lies the one whose input is added to the outputs.
+    skip: Option<u8>,
+}
+
+impl NetworkInspection {
+    /// What is in the network of a bank; `None` without one.
+    fn new(file: &BankFile, grid: Option<Grid>) -> Option<Self> {
+        let host = file.host();
+        let network = Network::from_bytes(&host.network).ok()?;
+        let stride = network.stride();
+        let (height, width) = match (grid, &host.preprocess.size) {
+            (Some(grid), _) => (grid.height() * stride, grid.width() * stride),
+            (None, SizeRule::ShortSide { side, .. }) => (*side as usize, *side as usize),
+            (None, SizeRule::Exact { width, height }) => (*height as usize, *width as usize),
+        };
+        // Refuses sides that no frame has.
+        let rows_bytes = network.scratch_len(height, width)?;
+        let (mut rows, mut columns) = (height, width);
+        let layers = network.layers().iter().map(|layer| {
+            rows /= layer.stride().max(1);
+            columns /= layer.stride().max(1);
+            LayerInspection {
+                operation: match layer.operation {
+                    Operation::Convolution => "convolution",
+                    Operation::Depthwise => "depthwise",
+                    Operation::Pointwise => "pointwise",
+                },
+                kernel: layer.kernel(),
+                stride: layer.stride(),
+                inputs: layer.inputs(),
+                outputs: layer.outputs(),
+                weight_bytes: layer.weights.len(),
+                macs_per_frame: (rows * columns * layer.weights.len()) as u64,
+                skip: layer.skip.map(|skip| skip.layers),
+            }
+        });
+        Some(Self {
+            bytes: host.network.len(),
+            stride,
+            layers: layers.collect(),
+            frame: [height, width],
+            macs_per_frame: network.macs(height, width),
+            rows_bytes,
+        })
+    }
+
+    /// Lines for people.
+    fn lines(&self) -> String {
+        let [height, width] = self.frame;
+        let mut text = format!(
+            "network     int8, {:.1} KB, {} layers, a patch every {} pixels\n\
+             pixels      {width} x {height}: {:.1} M int8 MACs, {:.1} KB of RAM between the layers\n",
+            self.bytes as f64 / 1024.0,
+            self.layers.len(),
+            self.stride,
+            self.macs_per_frame as f64 / 1e6,
+            self.rows_bytes as f64 / 1024.0,
+        );
+        for (layer, number) in self.layers.iter().zip(1..) {
+            let around = layer.skip.map_or(String::new(), |skip| {
+                format!(", adds the input of layer {}", number - i32::from(skip))
+            });
+            text += &format!(
+                "  layer {number:<2}  {operation:<11} {k} x {k}, stride {stride}, {inputs:>3} to {outputs:>3} channels, \
+                 {weights:>6} weights, {macs:>5.1} M MACs{around}\n",
+                operation = layer.operation,
+                k = layer.kernel,
+                stride = layer.stride,
+                inputs = layer.inputs,
+                outputs = layer.outputs,
+                weights = layer.weight_bytes,
+                macs = layer.macs_per_frame as f64 / 1e6,
+            );
+        }
+        text
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -87,6 +191,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         scratch_bytes: grid.map(|g| scorer.scratch_len_for(g) * size_of::<i32>()),
         feature_row_bytes: grid.map(|g| g.width() * view.dimension()),
         macs_per_frame: grid.map(|g| (g.len() * view.row_count() * view.dimension()) as u64),
+        network: NetworkInspection::new(&file, grid),
     };
     if let Some(target) = &arguments.json {
         output::write_json(target, &inspection, arguments.force)?;
@@ -128,7 +233,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
          basis       {basis}\n\
          scorer      {share:.0} % discriminant on {values} values, {rest:.0} % distance{aligned}\n\
          frame       {frame}\n\
-         threshold   {raw} (normal median {normal}), {threshold}\n\
+         {network}threshold   {raw} (normal median {normal}), {threshold}\n\
          references  {references}\n",
         path = arguments.bank.display(),
         format = inspection.format_version,
@@ -148,6 +253,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         } else {
             ""
         },
+        network = inspection
+            .network
+            .as_ref()
+            .map_or(String::new(), NetworkInspection::lines),
         raw = parts.threshold,
         normal = parts.normal_score,
         references = inspection.references.join(", "),
