@@ -39,7 +39,7 @@ pub fn write(evaluation: &Evaluation, target: &Path, force: bool) -> Result<()> 
                 .par_iter()
                 .map(|image| render(&gallery, &set.name, image))
                 .collect::<Result<_>>()?;
-            for item in &rendered {
+            for item in rendered {
                 gallery.push(item)?;
             }
         }

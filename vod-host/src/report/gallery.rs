@@ -1,16 +1,23 @@
 //! The images of a page with their maps, sorted by score; written to disk as they come.
+//!
+//! The page holds one JSON index of all images (name, score, verdict, truth), which the script filters
+//! and orders, and a block of JSON an image with its pictures and paragraphs, which is read when the
+//! image is shown. Few images are in the document at a time, however many there are.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, RgbImage};
 use ndarray::{Array2, ArrayView2};
+use serde::Serialize;
 
 use super::heatmap::{map_layer, mask_layer};
-use super::html::{data_url, escape, foot, head};
+use super::html::{escape, foot, head, json_block};
 use crate::bank_file::{folder_of, refuse_existing, write_file_with};
 use crate::dataset::GOOD;
 use crate::error::{Error, Result};
@@ -45,7 +52,7 @@ pub struct Entry<'a> {
     pub regions: &'a [PixelRegion],
     /// What the image really shows, where that is known.
     pub truth: Option<Truth<'a>>,
-    /// Further paragraphs, plain text.
+    /// Why it is judged so: further paragraphs, plain text, which open at a click.
     pub notes: Vec<String>,
 }
 
@@ -60,14 +67,54 @@ pub struct Truth<'a> {
     pub mask: Option<&'a Array2<bool>>,
 }
 
-/// An entry as HTML, ready to be put into its [`Gallery`].
+/// An entry ready to be put into its [`Gallery`].
 #[derive(Clone, Debug)]
 pub struct Rendered {
     score: f64,
-    html: String,
+    /// What the page is filtered and ordered by, JSON.
+    index: String,
+    /// Its pictures and paragraphs, JSON.
+    content: String,
+    /// Its row in the table for readers without scripts, HTML.
+    row: String,
 }
 
-/// A page with images in the making. Holds a few numbers an image; what is rendered waits in an
+/// An entry of the page's index.
+#[derive(Serialize)]
+struct Indexed<'a> {
+    name: &'a str,
+    score: f64,
+    verdict: &'static str,
+    /// Pixels of the image.
+    width: u32,
+    height: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<&'a str>,
+}
+
+/// What is read when an image is shown; pictures are in base64.
+#[derive(Serialize)]
+struct Content<'a> {
+    /// JPEG.
+    photo: String,
+    /// PNG, laid over the photo.
+    map: String,
+    /// PNG with the outline of the marked defect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truth: Option<String>,
+    /// x, y, width and height in pixels of the image.
+    regions: Vec<[u32; 4]>,
+    /// The regions in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<String>,
+    notes: &'a [String],
+}
+
+/// A page with images in the making. Holds a few hundred bytes an image; the pictures wait in an
 /// unnamed file beside the page.
 #[derive(Debug)]
 pub struct Gallery {
@@ -75,9 +122,19 @@ pub struct Gallery {
     force: bool,
     side: u32,
     spool: BufWriter<File>,
-    /// Score, start and length of each entry in the spool.
-    places: Vec<(f64, u64, u64)>,
+    places: Vec<Place>,
     end: u64,
+}
+
+/// An entry whose content waits in the spool.
+#[derive(Debug)]
+struct Place {
+    score: f64,
+    index: String,
+    row: String,
+    /// Where its content starts in the spool, and its bytes.
+    start: u64,
+    length: u64,
 }
 
 impl Gallery {
@@ -104,23 +161,26 @@ impl Gallery {
     /// # Errors
     /// [`Error::Data`] where a picture can't be encoded.
     pub fn render(&self, entry: &Entry) -> Result<Rendered> {
-        Ok(Rendered {
-            score: entry.score,
-            html: item(entry, self.side)?,
-        })
+        rendered(entry, self.side)
     }
 
     /// Puts a rendered entry into the page.
     ///
     /// # Errors
     /// [`Error::Io`] where the disk is full.
-    pub fn push(&mut self, rendered: &Rendered) -> Result<()> {
-        let bytes = rendered.html.as_bytes();
+    pub fn push(&mut self, rendered: Rendered) -> Result<()> {
+        let bytes = rendered.content.as_bytes();
         self.spool
             .write_all(bytes)
             .map_err(Error::io(&self.target))?;
         let length = bytes.len() as u64;
-        self.places.push((rendered.score, self.end, length));
+        self.places.push(Place {
+            score: rendered.score,
+            index: rendered.index,
+            row: rendered.row,
+            start: self.end,
+            length,
+        });
         self.end += length;
         Ok(())
     }
@@ -131,7 +191,7 @@ impl Gallery {
     /// # Errors
     /// [`Error::Exists`], [`Error::Io`].
     pub fn finish(mut self, title: &str, lead: &str) -> Result<()> {
-        self.places.sort_by(|a, b| b.0.total_cmp(&a.0));
+        self.places.sort_by(|a, b| b.score.total_cmp(&a.score));
         self.spool.flush().map_err(Error::io(&self.target))?;
         let mut spool = self.spool.get_ref();
         write_file_with(&self.target, self.force, |out| {
@@ -139,16 +199,41 @@ impl Gallery {
             out.write_all(lead.as_bytes())?;
             if !self.places.is_empty() {
                 out.write_all(CONTROLS.as_bytes())?;
-                out.write_all(b"<ol id=\"images\">\n")?;
-                for &(_, start, length) in &self.places {
-                    spool.seek(SeekFrom::Start(start))?;
-                    std::io::copy(&mut spool.take(length), out)?;
+                self.write_table(out)?;
+                out.write_all(LIST.as_bytes())?;
+                self.write_index(out)?;
+                out.write_all(b"<div id=\"contents\" hidden>\n")?;
+                for place in &self.places {
+                    spool.seek(SeekFrom::Start(place.start))?;
+                    std::io::copy(&mut spool.take(place.length), out)?;
                 }
-                out.write_all(b"</ol>\n")?;
+                out.write_all(b"</div>\n")?;
                 out.write_all(VIEWER.as_bytes())?;
             }
             out.write_all(foot().as_bytes())
         })
+    }
+
+    /// All verdicts for readers without scripts: mail programs, previews.
+    fn write_table(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        out.write_all(
+            b"<noscript><p>Pictures, filter and enlarged view need scripts, which are switched off \
+              here.</p>\n<table><thead><tr><th scope=\"col\">image</th><th scope=\"col\">score</th>\
+              <th scope=\"col\">verdict</th></tr></thead><tbody>\n",
+        )?;
+        for place in &self.places {
+            out.write_all(place.row.as_bytes())?;
+        }
+        out.write_all(b"</tbody></table></noscript>\n")
+    }
+
+    fn write_index(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        out.write_all(b"<script type=\"application/json\" id=\"index\">[")?;
+        for (number, place) in self.places.iter().enumerate() {
+            out.write_all(if number > 0 { b",\n" } else { b"\n" })?;
+            out.write_all(place.index.as_bytes())?;
+        }
+        out.write_all(b"]</script>\n")
     }
 }
 
@@ -170,12 +255,23 @@ const CONTROLS: &str = "<h2 id=\"images-heading\">Images</h2>\n\
 <label>to <input type=\"number\" id=\"to\" min=\"0\" max=\"1\" step=\"any\"></label>\
 <label>Order <select id=\"order\"><option value=\"high\">highest score first</option>\
 <option value=\"low\">lowest score first</option><option value=\"name\">by name</option></select>\
-</label><button type=\"reset\">Reset</button></form>\n\
-<noscript><p>The pictures, the filter and the enlarged view need scripts; they are switched off \
-here.</p></noscript>\n\
-<p id=\"count\" role=\"status\"></p>\n\
+</label><label>Images a page <select id=\"length\"><option>48</option><option>240</option></select>\
+</label><button type=\"reset\">Reset</button></form>\n";
+
+const LIST: &str = "<p id=\"count\" role=\"status\" tabindex=\"-1\"></p>\n\
 <p class=\"note\">Left the image, right its map: yellow is at the threshold, red far above it; white \
-boxes are the regions above it; blue outlines are marked defects. A click or Enter enlarges.</p>\n";
+boxes are the regions above it; blue outlines are marked defects. A click or Enter enlarges.</p>\n\
+<ol id=\"images\"></ol>\n\
+<nav id=\"pages\" aria-label=\"Pages of images\" hidden>\
+<button type=\"button\" data-by=\"-1\">Previous page</button>\
+<label>Page <select id=\"page\"></select></label>\
+<button type=\"button\" data-by=\"1\">Next page</button></nav>\n\
+<template id=\"item\"><li><h3><span class=\"word\"></span> <span class=\"score\"></span> \
+<span class=\"outcome\"></span><bdi></bdi></h3>\
+<button type=\"button\" class=\"pair\"><span class=\"frame\"><img class=\"photo\" alt=\"\"></span>\
+<span class=\"frame\"></span></button></li></template>\n\
+<template id=\"boxes\"><svg preserveAspectRatio=\"none\" aria-hidden=\"true\">\
+<rect class=\"under\"/><rect/></svg></template>\n";
 
 const VIEWER: &str = "<dialog id=\"viewer\" aria-labelledby=\"title\">\
 <div class=\"tools\"><h2 id=\"title\"></h2>\
@@ -192,87 +288,62 @@ const VIEWER: &str = "<dialog id=\"viewer\" aria-labelledby=\"title\">\
 <label><input type=\"checkbox\" id=\"with-truth\" checked> marked defect</label></div>\
 <div id=\"stage\" tabindex=\"0\" role=\"group\" aria-label=\"Picture; + and - zoom, arrow keys go on, \
 h hides the map\"><div id=\"picture\" class=\"frame\"></div></div>\
-<p id=\"where\"></p></dialog>\n";
+<div id=\"where\"></div></dialog>\n";
 
-fn item(entry: &Entry, side: u32) -> Result<String> {
-    let name = escape(&entry.name);
-    let word = if entry.anomalous {
+fn rendered(entry: &Entry, side: u32) -> Result<Rendered> {
+    let verdict = if entry.anomalous {
         "anomalous"
     } else {
         "normal"
     };
     let (width, height) = entry.image.dimensions();
-    let mut attributes = format!("data-score=\"{:.6}\" data-verdict=\"{word}\"", entry.score);
-    let mut told = String::new();
-    // Writing to a String can't fail, here and below.
-    if let Some(truth) = &entry.truth {
-        let outcome = match (truth.kind != GOOD, entry.anomalous) {
+    let outcome = entry
+        .truth
+        .map(|truth| match (truth.kind != GOOD, entry.anomalous) {
             (true, true) => "found",
             (true, false) => "missed",
             (false, true) => "false alarm",
             (false, false) => "passed",
-        };
-        let (set, kind) = (escape(truth.set), escape(truth.kind));
-        let _ = write!(
-            attributes,
-            " data-outcome=\"{outcome}\" data-kind=\"{kind}\" data-set=\"{set}\""
-        );
-        let wrong = (truth.kind != GOOD) != entry.anomalous;
-        let class = if wrong {
-            "outcome anomalous"
-        } else {
-            "outcome"
-        };
-        let _ = write!(told, "<span class=\"{class}\">{kind}: {outcome}</span>");
-    }
-    let frame = format!(
-        "class=\"frame\" data-width=\"{width}\" data-height=\"{height}\" \
-         style=\"aspect-ratio:{width}/{height}\""
+        });
+    let index = Indexed {
+        name: &entry.name,
+        score: (entry.score * 1e6).round() / 1e6,
+        verdict,
+        width,
+        height,
+        outcome,
+        kind: entry.truth.map(|t| t.kind),
+        set: entry.truth.map(|t| t.set),
+    };
+    let mask = entry.truth.and_then(|t| t.mask);
+    let content = Content {
+        photo: STANDARD.encode(photo(entry.image, side)?),
+        map: STANDARD.encode(map_layer(entry.map)?),
+        truth: mask
+            .map(|mask| Ok::<_, Error>(STANDARD.encode(mask_layer(mask)?)))
+            .transpose()?,
+        regions: entry
+            .regions
+            .iter()
+            .map(|r| [r.x, r.y, r.width, r.height])
+            .collect(),
+        words: regions_in_words(entry.regions),
+        notes: &entry.notes,
+    };
+    let content = format!(
+        "<script type=\"application/json\">{}</script>\n",
+        json_block(&content)?
     );
-    let mut layers = format!(
-        "<img class=\"map\" alt=\"\" data-src=\"{}\">",
-        data_url("image/png", &map_layer(entry.map)?)
-    );
-    if let Some(mask) = entry.truth.and_then(|t| t.mask) {
-        let _ = write!(
-            layers,
-            "<img class=\"truth\" alt=\"\" data-src=\"{}\">",
-            data_url("image/png", &mask_layer(mask)?)
-        );
-    }
-    if !entry.regions.is_empty() {
-        let _ = write!(
-            layers,
-            "<svg viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" aria-hidden=\"true\">"
-        );
-        for class in [" class=\"under\"", ""] {
-            for region in entry.regions {
-                let _ = write!(
-                    layers,
-                    "<rect{class} x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>",
-                    region.x, region.y, region.width, region.height
-                );
-            }
-        }
-        layers.push_str("</svg>");
-    }
-    let mut html = format!(
-        "<li {attributes}><h3><span class=\"{word}\">{word}</span> \
-         <span class=\"score\">{:.3}</span> {told}<bdi>{name}</bdi></h3>\
-         <button type=\"button\" class=\"pair\" aria-label=\"Enlarge {name}\">\
-         <span {frame}><img class=\"photo\" alt=\"\" data-src=\"{}\"></span>\
-         <span {frame}><img alt=\"\">{layers}</span></button>",
-        entry.score,
-        data_url("image/jpeg", &photo(entry.image, side)?)
-    );
-    if let Some(words) = regions_in_words(entry.regions) {
-        let _ = write!(html, "<p>{words}</p>");
-    }
-    for note in &entry.notes {
-        let _ = write!(html, "<p>{}</p>", escape(note));
-    }
-    html.push_str("</li>\n");
-    Ok(html)
+    Ok(Rendered {
+        score: entry.score,
+        index: json_block(&index)?,
+        content,
+        row: format!(
+            "<tr><td>{}</td><td>{:.3}</td><td>{verdict}</td></tr>\n",
+            escape(&entry.name),
+            entry.score
+        ),
+    })
 }
 
 fn regions_in_words(regions: &[PixelRegion]) -> Option<String> {
@@ -342,7 +413,7 @@ mod tests {
             notes: vec!["<note>".into()],
         };
         let rendered = gallery.render(&entry).unwrap();
-        gallery.push(&rendered).unwrap();
+        gallery.push(rendered).unwrap();
     }
 
     #[test]
@@ -355,11 +426,17 @@ mod tests {
         add(&mut gallery, "middle", 0.5);
         gallery.finish("a & b", "<p>lead</p>").unwrap();
         let page = std::fs::read_to_string(&target).unwrap();
-        let places: Vec<_> = ["&lt;script&gt;alert(1)", "middle</bdi>", "low</bdi>"]
-            .map(|name| page.find(name).unwrap())
-            .into();
+        let places: Vec<_> = [
+            r#""name":"\u003cscript>alert(1)"#,
+            r#""name":"middle""#,
+            r#""name":"low""#,
+        ]
+        .map(|name| page.find(name).unwrap())
+        .into();
         assert!(places.is_sorted(), "{places:?}");
-        assert!(!page.contains("<script>alert") && page.contains("<p>&lt;note&gt;</p>"));
+        assert!(!page.contains("<script>alert") && !page.contains("<note>"));
+        // Once in the index, once in the table for readers without scripts.
+        assert!(page.contains("<td>&lt;script&gt;alert(1)") && page.contains("\\u003cnote>"));
         assert!(page.contains("<title>a &amp; b</title>") && page.contains("<p>lead</p>"));
         // Nothing but the page is left in the folder, and it is not written over.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

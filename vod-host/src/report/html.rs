@@ -2,7 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -33,9 +36,14 @@ pub(super) fn document(title: &str, body: &str) -> String {
     format!("{}{body}{}", head(title), foot())
 }
 
-/// A data URL of some bytes.
-pub(super) fn data_url(media_type: &str, bytes: &[u8]) -> String {
-    format!("data:{media_type};base64,{}", STANDARD.encode(bytes))
+/// A value as JSON that can stand in a `script` element: nothing in it ends the element.
+///
+/// # Errors
+/// [`Error::Data`] where the value has no JSON form.
+pub(super) fn json_block(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(value)
+        .map_err(|e| Error::Data(format!("page can't be written as JSON: {e}")))?;
+    Ok(text.replace('<', "\\u003c"))
 }
 
 /// Text for HTML content and attributes. Control characters, which HTML does not allow, become

@@ -1,30 +1,75 @@
 'use strict';
 (() => {
-const list = document.getElementById('images');
-if (!list) return;
 const $ = id => document.getElementById(id);
-const entries = Array.from(list.children, node => ({
-  node, score: +node.dataset.score, name: node.querySelector('bdi').textContent,
-  verdict: node.dataset.verdict, outcome: node.dataset.outcome || '',
-  kind: node.dataset.kind || '', set: node.dataset.set || ''}));
-const byNode = new Map(entries.map(e => [e.node, e]));
+const list = $('images');
+if (!list) return;
+// The index is small; an image's pictures are read from their own block when it is shown.
+const entries = JSON.parse($('index').textContent);
+const blocks = $('contents').children;
+entries.forEach((entry, place) => { entry.block = blocks[place]; entry.search = entry.name.toLowerCase(); });
+const contentOf = entry => JSON.parse(entry.block.textContent);
 
-// Pictures are held as text and decoded only near the window.
-const show = node => {
-  const photo = node.querySelector('.photo').dataset.src;
-  for (const image of node.querySelectorAll('img')) image.src = image.dataset.src || photo;
+const make = (name, className, text) => {
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
 };
-const hide = node => {
-  for (const image of node.querySelectorAll('img')) image.removeAttribute('src');
+const picture64 = (type, data, className) => {
+  const image = make('img', className);
+  image.alt = '';
+  image.decoding = 'async';
+  image.src = `data:image/${type};base64,${data}`;
+  return image;
 };
-const observer = new IntersectionObserver(changes => {
-  for (const change of changes) (change.isIntersecting ? show : hide)(change.target);
-}, {rootMargin: '100% 0px'});
-for (const entry of entries) observer.observe(entry.node);
-addEventListener('beforeprint', () => shown.forEach(e => show(e.node)));
+// What lies over the photo: map, outline of the marked defect, boxes of the regions.
+const layersOf = (entry, content) => {
+  const nodes = [picture64('png', content.map, 'map')];
+  if (content.truth) nodes.push(picture64('png', content.truth, 'truth'));
+  if (content.regions.length) {
+    const svg = $('boxes').content.firstElementChild.cloneNode(true);
+    svg.setAttribute('viewBox', `0 0 ${entry.width} ${entry.height}`);
+    for (const pattern of [...svg.children]) {
+      for (const [x, y, width, height] of content.regions) {
+        const box = pattern.cloneNode();
+        for (const [key, number] of Object.entries({x, y, width, height})) box.setAttribute(key, number);
+        svg.append(box);
+      }
+      pattern.remove();
+    }
+    nodes.push(svg);
+  }
+  return nodes;
+};
+const itemOf = entry => {
+  const content = contentOf(entry);
+  const item = $('item').content.firstElementChild.cloneNode(true);
+  const part = selector => item.querySelector(selector);
+  part('.word').textContent = entry.verdict;
+  part('.word').className = entry.verdict;
+  part('.score').textContent = entry.score.toFixed(3);
+  if (entry.outcome) {
+    part('.outcome').textContent = `${entry.kind}: ${entry.outcome}`;
+    part('.outcome').classList.toggle('anomalous', ['missed', 'false alarm'].includes(entry.outcome));
+  } else part('.outcome').remove();
+  part('bdi').textContent = entry.name;
+  part('.pair').setAttribute('aria-label', `Enlarge ${entry.name}`);
+  for (const frame of item.querySelectorAll('.frame')) frame.style.aspectRatio = `${entry.width}/${entry.height}`;
+  const photo = part('.photo');
+  photo.src = `data:image/jpeg;base64,${content.photo}`;
+  part('.frame:last-child').append(photo.cloneNode(), ...layersOf(entry, content));
+  if (content.words) item.append(make('p', '', content.words));
+  if (content.notes.length) {
+    const details = make('details');
+    details.append(make('summary', '', 'Explanation'), ...content.notes.map(note => make('p', '', note)));
+    item.append(details);
+  }
+  entry.node = item;
+  return item;
+};
 
-// Filter and order.
-const form = $('filter');
+// Filter, order, pages.
+const form = $('filter'), pages = $('pages'), pageField = $('page');
 const fill = (select, key) => {
   const values = [...new Set(entries.map(e => e[key]).filter(Boolean))].sort();
   if (values.length < 2) { select.parentNode.remove(); return; }
@@ -35,12 +80,36 @@ fill($('set'), 'set');
 if (!entries.some(e => e.outcome)) {
   for (const option of [...$('verdict').options]) if (option.value.startsWith('=')) option.remove();
 }
+if (entries.length <= 48) $('length').parentNode.remove();
+const collator = new Intl.Collator(undefined, {numeric: true});
 const orders = {
   high: (a, b) => b.score - a.score,
   low: (a, b) => a.score - b.score,
-  name: (a, b) => a.name.localeCompare(b.name, undefined, {numeric: true})};
-let shown = entries, order = 'high';
+  name: (a, b) => collator.compare(a.name, b.name)};
+let byNode = new Map();
+let shown = entries, order = 'high', page = 0;
 const value = id => { const field = $(id); return field ? field.value : ''; };
+const length = () => +value('length') || 48;
+const show = number => {
+  const count = Math.max(1, Math.ceil(shown.length / length()));
+  page = Math.min(Math.max(0, number), count - 1);
+  for (const item of list.children) byNode.get(item).node = null;
+  const items = shown.slice(page * length(), (page + 1) * length());
+  list.replaceChildren(...items.map(itemOf));
+  list.start = page * length() + 1;
+  byNode = new Map(items.map(e => [e.node, e]));
+  pages.hidden = count === 1;
+  if (pageField.length !== count) {
+    pageField.replaceChildren(...Array.from({length: count}, (_, n) => new Option(`${n + 1} of ${count}`, n)));
+  }
+  pageField.value = page;
+  for (const button of pages.querySelectorAll('button')) {
+    button.disabled = page + +button.dataset.by < 0 || page + +button.dataset.by >= count;
+  }
+  const anomalous = shown.filter(e => e.verdict === 'anomalous').length;
+  $('count').textContent = `${shown.length} of ${entries.length} images, ${anomalous} anomalous` +
+    (count > 1 ? `; page ${page + 1} of ${count}` : '');
+};
 const apply = () => {
   const words = value('name').toLowerCase().split(/\s+/).filter(Boolean);
   const verdict = value('verdict'), kind = value('kind'), set = value('set');
@@ -48,21 +117,27 @@ const apply = () => {
   if (value('order') !== order) {
     order = value('order');
     entries.sort(orders[order]);
-    list.append(...entries.map(e => e.node));
   }
   shown = entries.filter(e =>
-    words.every(w => e.name.toLowerCase().includes(w)) &&
+    words.every(w => e.search.includes(w)) &&
     (!verdict || (verdict[0] === '=' ? e.outcome === verdict.slice(1) : e.verdict === verdict)) &&
     (!kind || e.kind === kind) && (!set || e.set === set) && e.score >= from && e.score <= to);
-  const kept = new Set(shown);
-  for (const entry of entries) entry.node.hidden = !kept.has(entry);
-  const anomalous = shown.filter(e => e.verdict === 'anomalous').length;
-  $('count').textContent = `${shown.length} of ${entries.length} images shown, ${anomalous} anomalous`;
+  show(0);
 };
 form.hidden = false;
 form.addEventListener('input', apply);
 form.addEventListener('submit', event => event.preventDefault());
 form.addEventListener('reset', () => setTimeout(apply));
+const turn = number => {
+  show(number);
+  // The page's beginning, for eyes and for screen readers.
+  $('count').focus({preventScroll: true});
+  $('images-heading').scrollIntoView();
+};
+pages.addEventListener('click', event => {
+  if (event.target.dataset.by) turn(page + +event.target.dataset.by);
+});
+pageField.addEventListener('input', event => { event.stopPropagation(); turn(+pageField.value); });
 
 // The viewer: one picture, as large as wanted.
 const viewer = $('viewer'), stage = $('stage'), picture = $('picture');
@@ -87,16 +162,20 @@ const zoomTo = (wanted, x = stage.clientWidth / 2, y = stage.clientHeight / 2) =
 };
 const open = entry => {
   current = entry;
-  const frame = entry.node.querySelector('.frame:last-child');
-  show(entry.node);
-  picture.replaceChildren(...Array.from(frame.children, child => child.cloneNode(true)));
-  const photo = entry.node.querySelector('.photo').dataset.src;
-  for (const image of picture.querySelectorAll('img')) image.src = image.dataset.src || photo;
-  picture.dataset.width = frame.dataset.width;
-  picture.dataset.height = frame.dataset.height;
-  $('title').textContent = `${entry.verdict} ${entry.score.toFixed(3)} – ${entry.name}`;
-  $('where').textContent = Array.from(entry.node.querySelectorAll('p'), p => p.textContent).join(' ');
-  $('with-truth').parentNode.hidden = !picture.querySelector('.truth');
+  const content = contentOf(entry);
+  picture.replaceChildren(picture64('jpeg', content.photo, 'photo'), ...layersOf(entry, content));
+  picture.dataset.width = entry.width;
+  picture.dataset.height = entry.height;
+  $('title').textContent = `${entry.verdict} ${entry.score.toFixed(3)} \u2013 ${entry.name}`;
+  const told = [content.words, ...content.notes].filter(Boolean);
+  $('where').replaceChildren(...told.map(text => make('p', '', text)));
+  $('with-truth').parentNode.hidden = !content.truth;
+  const place = shown.indexOf(entry);
+  for (const [act, by] of [['previous', -1], ['next', 1]]) {
+    const button = viewer.querySelector(`[data-act=${act}]`), isEnd = !shown[place + by];
+    if (isEnd && button === document.activeElement) stage.focus();
+    button.disabled = isEnd;
+  }
   if (!viewer.open) viewer.showModal();
   zoom = 1;
   size();
@@ -122,6 +201,7 @@ viewer.addEventListener('click', event => {
 viewer.addEventListener('change', layers);
 viewer.addEventListener('close', () => {
   if (!current) return;
+  if (!current.node) show(Math.floor(shown.indexOf(current) / length()));
   current.node.scrollIntoView({block: 'nearest'});
   current.node.querySelector('.pair').focus({preventScroll: true});
 });

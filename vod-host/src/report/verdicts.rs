@@ -62,7 +62,7 @@ impl VerdictPage {
             .entry(group)
             .or_default()
             .push(verdict.image_score);
-        self.gallery.push(&rendered)
+        self.gallery.push(rendered)
     }
 
     /// Writes the page. `summary` is plain text, one paragraph a line.

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use vod_host::bank_file::{BankFile, write_file};
+use vod_host::bank_file::{check_output, write_file};
 use vod_host::report;
 use vod_host::score::ImageScorer;
 use vod_host::upkeep::{Drift, Samples, drift, score_line};
-use vod_host::{Error, Result, backbone, image};
+use vod_host::{Error, Result, image};
 
 use crate::calibrate::report_left_out;
 use crate::fit::rate;
-use crate::{Outcome, output};
+use crate::{Outcome, bank, output};
 
 /// Tell whether the line's normal still is the bank's normal.
 ///
@@ -63,14 +63,11 @@ struct Summary<'s> {
 }
 
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
-    if let Some(path) = arguments.report.as_ref().filter(|path| path.exists())
-        && !arguments.force
-    {
-        return Err(Error::Exists { path: path.clone() });
+    if let Some(path) = &arguments.report {
+        check_output(path, arguments.force)?;
     }
-    let file = BankFile::read(&arguments.bank)?;
-    let name = arguments.backbone.as_deref();
-    let backbone = backbone::open(name.unwrap_or(&file.host().backbone_id))?;
+    output::check_json(arguments.json.as_deref(), arguments.force)?;
+    let (file, backbone) = bank::open(&arguments.bank, arguments.backbone.as_deref())?;
     let scorer = ImageScorer::new(&file, &*backbone)?;
     let mut paths = image::list_recursive(&arguments.folder)?;
     if let Some(last) = arguments.last {
@@ -108,15 +105,15 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let (bank_scores, line_scores) = (units(&calibration.scores), units(&line));
     let text = format!(
         "drift: {}\n{}\n{} images from the line, {} of the calibration; the line's score is the higher in \
-         {:.0} % of the pairs (p = {:.2e}); {} above the threshold (p = {:.2e})\n",
+         {:.0} % of the pairs (p {}); {} above the threshold (p {})\n",
         if answer.drifted { "yes" } else { "no" },
         answer.reason,
         answer.line_images,
         answer.bank_images,
         answer.higher_share * 100.0,
-        answer.p_value,
+        probability(answer.p_value),
         answer.above_threshold,
-        answer.above_p_value,
+        probability(answer.above_p_value),
     );
     if let Some(target) = &arguments.report {
         let page = report::drift::page(&text, &bank_scores, &line_scores);
@@ -139,4 +136,13 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         (0, true) => Outcome::Anomalous,
         (0, false) => Outcome::Done,
     })
+}
+
+/// A p value as it is read: three digits, or that it is smaller than they tell.
+fn probability(p: f64) -> String {
+    if p < 0.001 {
+        "< 0.001".into()
+    } else {
+        format!("= {p:.3}")
+    }
 }
