@@ -337,6 +337,20 @@ pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// Refuses, before the work that makes it, an output that could not be written after it: one that
+/// exists already (unless it may be replaced), or in a folder that is missing or takes no files.
+///
+/// # Errors
+/// [`Error::Exists`], [`Error::Io`].
+pub fn check_output(path: &Path, force: bool) -> Result<()> {
+    refuse_existing(path, force)?;
+    if !is_device(path) {
+        // Without a name where the system can do that, so that nothing is left however this ends.
+        tempfile::tempfile_in(folder_of(path)).map_err(Error::io(path))?;
+    }
+    Ok(())
+}
+
 /// The folder that a file at `path` lies in.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {

@@ -99,8 +99,14 @@ impl Dataset {
         if split.is_file() {
             return from_split(&split, Some(&folder_name(path)));
         }
-        // What is missing of the layout that most sets have.
-        list(&train).map(|_| Vec::new())
+        let known = std::fs::read_dir(path).map_err(Error::io(path)).map(|_| {
+            Error::Data(format!(
+                "{}: no data set with images: expected train/good and test in it (MVTec AD), good and a \
+                 folder a kind of defect, or {VISA_SPLIT} (VisA); none of these is there",
+                path.display()
+            ))
+        });
+        Err(known.unwrap_or_else(|error| error))
     }
 }
 

@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// A backbone name is neither built in nor a path to a manifest or model.
     #[error(
-        "backbone `{name}` not found: expected `edge`, `vit` or the path of a manifest (.toml); looked in {searched}"
+        "backbone `{name}` not found: expected `edge`, `vit`, `edge-int8` or the path of a manifest (.toml); looked in {searched}"
     )]
     UnknownBackbone {
         /// What was asked for.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use vod_host::bank_file::BankFile;
+use vod_host::bank_file::check_output;
 use vod_host::score::ImageScorer;
 use vod_host::upkeep::{LineImages, OperatingPoint, recalibrate, score_line};
-use vod_host::{Error, Result, backbone, image};
+use vod_host::{Result, image};
 
 use crate::fit::rate;
-use crate::{Outcome, output};
+use crate::{Outcome, bank, output};
 
 /// Set the threshold again on images from the line, and show what each threshold brings.
 ///
@@ -71,14 +71,9 @@ struct Choice {
 }
 
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
-    if arguments.out.exists() && !arguments.force {
-        return Err(Error::Exists {
-            path: arguments.out.clone(),
-        });
-    }
-    let file = BankFile::read(&arguments.bank)?;
-    let name = arguments.backbone.as_deref();
-    let backbone = backbone::open(name.unwrap_or(&file.host().backbone_id))?;
+    check_output(&arguments.out, arguments.force)?;
+    output::check_json(arguments.json.as_deref(), arguments.force)?;
+    let (file, backbone) = bank::open(&arguments.bank, arguments.backbone.as_deref())?;
     let scorer = ImageScorer::new(&file, &*backbone)?;
     let good_paths = image::list_recursive(&arguments.good)?;
     let bad_paths = match &arguments.bad {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use vod_host::backbone;
+use vod_host::bank_file::{BankFile, refuse_existing};
 use vod_host::dataset::Dataset;
 use vod_host::eval::metrics::auroc;
 use vod_host::features::{Extractor, preprocess_for};
@@ -34,6 +35,12 @@ pub struct Arguments {
     /// edge, vit, or the path of a manifest.
     #[arg(long, default_value = "vit")]
     backbone: String,
+    /// Shorter side of the backbone's input, pixels [default: the backbone's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(14..=8192))]
+    size: Option<u32>,
+    /// Replace files of these names that no demo has written.
+    #[arg(long)]
+    force: bool,
     /// Write the table as JSON to FILE, or to stdout for -.
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
@@ -65,8 +72,17 @@ fn sample() -> PathBuf {
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let data = Dataset::open(&arguments.data.clone().unwrap_or_else(sample))?;
     std::fs::create_dir_all(&arguments.out).map_err(Error::io(&arguments.out))?;
+    let bank_path = arguments.out.join("demo.vod");
+    let report = arguments.out.join("report.html");
+    let heatmaps = arguments.out.join("heatmaps");
+    // What an earlier demo has written, known by its bank, is replaced.
+    if BankFile::read(&bank_path).is_err() {
+        for path in [&bank_path, &report, &heatmaps] {
+            refuse_existing(path, arguments.force)?;
+        }
+    }
     let backbone = backbone::open(&arguments.backbone)?;
-    let preprocess = preprocess_for(&*backbone, None, None);
+    let preprocess = preprocess_for(&*backbone, arguments.size, None);
     let extractor = Extractor::new(&*backbone, preprocess)?;
     let options = FitOptions {
         fpr: DEMO_FPR,
@@ -79,12 +95,9 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     for failure in &fitted.failures {
         output::report(failure);
     }
-    let bank_path = arguments.out.join("demo.vod");
-    // The demo's own outputs of an earlier run are replaced.
     fitted.bank.write(&bank_path, true)?;
 
     let scorer = ImageScorer::new(&fitted.bank, &*backbone)?;
-    let report = arguments.out.join("report.html");
     let mut page = VerdictPage::create(&report, true, data.tests.len())?;
     let mut verdicts = Vec::new();
     let mut failed = fitted.failures.len();
@@ -119,7 +132,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             "{kind}-{}.png",
             path.file_stem().unwrap_or_default().display()
         );
-        write_png(&arguments.out.join("heatmaps").join(name), &tinted, true)?;
+        write_png(&heatmaps.join(name), &tinted, true)?;
         let truth = Truth {
             set: &data.name,
             kind: &kind,
@@ -156,7 +169,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     page.finish(&format!("vod demo: {}", data.name), &summary)?;
     table.push_str(&format!(
         "\n{summary}\nheatmaps in {}, report in {}\n",
-        arguments.out.join("heatmaps").display(),
+        heatmaps.display(),
         report.display()
     ));
     if !to_stdout {

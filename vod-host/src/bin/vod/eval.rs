@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use vod_host::backbone;
-use vod_host::bank_file::{SyntheticFigures, refuse_existing};
+use vod_host::bank_file::{SyntheticFigures, check_output};
 use vod_host::dataset::Dataset;
 use vod_host::eval::{EvalOptions, Evaluation, Method, evaluate, summarise};
 use vod_host::features::{Extractor, preprocess_for};
@@ -106,8 +106,9 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         .collect::<Result<Vec<_>>>()?
         .concat();
     if let Some(target) = &arguments.report {
-        refuse_existing(target, arguments.force)?;
+        check_output(target, arguments.force)?;
     }
+    output::check_json(arguments.json.as_deref(), arguments.force)?;
     let backbone = backbone::open(&arguments.backbone)?;
     let (name, method, mut recipe) = match arguments.method {
         Name::Vod => ("vod", Method::Bank, Recipe::standard()),

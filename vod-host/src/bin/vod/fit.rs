@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 use vod_host::backbone;
+use vod_host::bank_file::check_output;
 use vod_host::dataset::{GOOD, choose_references, file_name};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{self, FitOptions, Mix};
@@ -110,11 +111,8 @@ struct Summary<'s> {
 
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let start = Instant::now();
-    if arguments.out.exists() && !arguments.force {
-        return Err(Error::Exists {
-            path: arguments.out.clone(),
-        });
-    }
+    check_output(&arguments.out, arguments.force)?;
+    output::check_json(arguments.json.as_deref(), arguments.force)?;
     let of_set = arguments.folder.join("train").join(GOOD);
     let folder = if of_set.is_dir() {
         &of_set

@@ -70,6 +70,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         .iter()
         .map(|folder| Dataset::open(folder))
         .collect::<Result<Vec<_>>>()?;
+    output::check_json(arguments.json.as_deref(), arguments.force)?;
     let backbone = backbone::open(&arguments.backbone)?;
     let extractor = Extractor::new(&*backbone, preprocess_for(&*backbone, arguments.size, None))?
         .with_cache(arguments.feature_cache.as_deref());

@@ -1,5 +1,6 @@
 //! The `vod` command: arguments and printing around the `vod_host` library.
 
+mod bank;
 mod calibrate;
 mod completions;
 mod demo;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use vod_host::bank_file::write_file;
+use vod_host::bank_file::{check_output, write_file};
 use vod_host::{Error, Result};
 
 /// An error on stderr, in one line.
@@ -32,6 +32,14 @@ pub fn write_json(target: &str, value: &impl serde::Serialize, force: bool) -> R
         .map_err(|e| Error::Data(format!("result can't be written as JSON: {e}")))?;
     text.push('\n');
     write_text(target, &text, force)
+}
+
+/// Refuses a file for machine output that could not be written, before the work that fills it.
+pub fn check_json(target: Option<&str>, force: bool) -> Result<()> {
+    match target {
+        Some(target) if target != "-" => check_output(Path::new(target), force),
+        _ => Ok(()),
+    }
 }
 
 /// Writes text to a file, or to stdout for `-`.

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ndarray::Array2;
-use vod_host::backbone;
-use vod_host::bank_file::{BankFile, refuse_existing, write_file};
+use vod_host::bank_file::write_file;
 use vod_host::image;
 use vod_host::report::heatmap::overlay;
 use vod_host::report::verdicts::VerdictPage;
 use vod_host::score::{ImageScorer, ScoreScale, Verdict};
 use vod_host::{Error, Result};
 
-use crate::{Outcome, output};
+use crate::{Outcome, bank, output};
 
 /// Score images against a bank.
 #[derive(Args)]
@@ -141,19 +140,12 @@ enum Format {
 }
 
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
-    let file = BankFile::read(&arguments.bank)?;
-    let name = arguments
-        .backbone
-        .as_deref()
-        .unwrap_or(&file.host().backbone_id);
-    let backbone = backbone::open(name)?;
+    let (file, backbone) = bank::open(&arguments.bank, arguments.backbone.as_deref())?;
     let mut scorer = ImageScorer::new(&file, &*backbone)?;
     if arguments.explain {
         scorer = scorer.with_explanations();
     }
-    if let Some(target) = arguments.json.as_deref().filter(|t| *t != "-") {
-        refuse_existing(Path::new(target), arguments.force)?;
-    }
+    output::check_json(arguments.json.as_deref(), arguments.force)?;
     if let Some(folder) = &arguments.heatmaps {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }

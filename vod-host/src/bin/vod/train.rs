@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use vod_host::backbone;
+use vod_host::bank_file::check_output;
 use vod_host::dataset::Dataset;
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{FitOptions, Space};
@@ -158,11 +159,8 @@ struct Summary<'s> {
 
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let start = Instant::now();
-    if arguments.out.exists() && !arguments.force {
-        return Err(Error::Exists {
-            path: arguments.out.clone(),
-        });
-    }
+    check_output(&arguments.out, arguments.force)?;
+    output::check_json(arguments.json.as_deref(), arguments.force)?;
     let sets = arguments
         .folders
         .iter()

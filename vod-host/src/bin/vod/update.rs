@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use vod_host::bank_file::BankFile;
+use vod_host::bank_file::check_output;
 use vod_host::features::Extractor;
 use vod_host::fit::DEFAULT_ROW_BYTES;
 use vod_host::upkeep::{
     self, AddedDefect, AddedReference, HeldBackChange, MissedDefect, UpdateOptions,
 };
-use vod_host::{Error, Result, backbone, image};
+use vod_host::{Result, image};
 
-use crate::{Outcome, output};
+use crate::{Outcome, bank, output};
 
 /// Add references or missed defects to a bank, without the images that it was fitted on.
 ///
@@ -69,14 +69,9 @@ struct Summary<'s> {
 }
 
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
-    if arguments.out.exists() && !arguments.force {
-        return Err(Error::Exists {
-            path: arguments.out.clone(),
-        });
-    }
-    let file = BankFile::read(&arguments.bank)?;
-    let name = arguments.backbone.as_deref();
-    let backbone = backbone::open(name.unwrap_or(&file.host().backbone_id))?;
+    check_output(&arguments.out, arguments.force)?;
+    output::check_json(arguments.json.as_deref(), arguments.force)?;
+    let (file, backbone) = bank::open(&arguments.bank, arguments.backbone.as_deref())?;
     let extractor = Extractor::for_bank(&file, &*backbone)?;
     let list = |folder: &Option<PathBuf>| match folder {
         Some(folder) => image::list_recursive(folder),

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use notify::{Config, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
-use vod_host::bank_file::BankFile;
 use vod_host::report::heatmap::overlay;
 use vod_host::score::{ImageScorer, Verdict};
-use vod_host::{Error, Result, backbone, image};
+use vod_host::{Error, Result, image};
 
 use crate::score::{target_path, write_png};
-use crate::{Outcome, output};
+use crate::{Outcome, bank, output};
 
 /// How often files that may still be written are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -70,9 +69,7 @@ struct Pending {
 }
 
 pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
-    let file = BankFile::read(&arguments.bank)?;
-    let name = arguments.backbone.as_deref();
-    let backbone = backbone::open(name.unwrap_or(&file.host().backbone_id))?;
+    let (file, backbone) = bank::open(&arguments.bank, arguments.backbone.as_deref())?;
     let scorer = ImageScorer::new(&file, &*backbone)?;
     let folder = arguments
         .folder

@@ -1,32 +1,10 @@
-//! The `vod` command as its users meet it: results, messages, exit statuses, files.
+//! Fits, scores, evaluations, pages, manual.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use serde_json::Value;
 
-fn vod(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vod"))
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn sample() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/solar-cells")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// One line on stderr that holds `part`, and this exit status.
-fn check_error(output: &Output, status: i32, part: &str) {
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(status), "{message}");
-    assert!(message.contains(part), "{message}");
-    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
-}
+use crate::*;
 
 /// A page that refers to nothing outside it, and lets nothing in.
 fn check_page(page: &str) {
@@ -39,51 +17,17 @@ fn check_page(page: &str) {
     );
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::copy(from, to).unwrap();
-}
-
-/// A folder with some references of the sample, and a bank fitted on them.
-struct Fitted {
-    folder: tempfile::TempDir,
-    bank: String,
-}
-
-fn fitted(shots: usize) -> Fitted {
-    let folder = tempfile::tempdir().unwrap();
-    let good = folder.path().join("good parts");
-    std::fs::create_dir(&good).unwrap();
-    for i in 0..shots {
-        let name = format!("{i:03}.png");
-        copy(&sample().join("train/good").join(&name), &good.join(&name));
-    }
-    let bank = folder.path().join("part.vod").display().to_string();
-    let output = vod(&[
-        "fit",
-        good.to_str().unwrap(),
-        "--out",
-        &bank,
-        "--size",
-        "160",
-    ]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(
-        text(&output.stderr).contains("threshold is a guess"),
-        shots == 1
-    );
-    Fitted { folder, bank }
-}
-
 #[test]
 fn fit_and_score_tell_cracked_cells_from_good_ones() {
-    let fitted = fitted(4);
-    let maps = fitted.folder.path().join("maps");
-    let report = fitted.folder.path().join("report.html");
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 4, "160", &[]);
+    let maps = folder.path().join("maps");
+    let report = folder.path().join("report.html");
     let output = vod(&[
         "score",
         "--bank",
-        &fitted.bank,
-        sample().join("test").to_str().unwrap(),
+        &bank,
+        sample_folder().join("test").to_str().unwrap(),
         "--format",
         "json",
         "--heatmaps",
@@ -117,33 +61,54 @@ fn fit_and_score_tell_cracked_cells_from_good_ones() {
     let map = image::open(maps.join("defective/000.png.png")).unwrap();
     assert_eq!((map.width(), map.height()), (300, 300));
     let page = std::fs::read_to_string(report).unwrap();
-    assert_eq!(page.matches("<li data-score=").count(), 16);
+    let (index, contents) = blocks(&page);
+    assert_eq!((index.len(), contents.len()), (16, 16));
+    let shown: Vec<f64> = index.iter().map(|e| e["score"].as_f64().unwrap()).collect();
+    assert!(shown.is_sorted_by(|a, b| a >= b), "{shown:?}");
+    for (entry, content) in index.iter().zip(&contents) {
+        let path = entry["name"].as_str();
+        let verdict = verdicts
+            .iter()
+            .find(|v| v["path"].as_str() == path)
+            .unwrap();
+        let regions = verdict["regions"].as_array().unwrap();
+        assert_eq!(content["regions"].as_array().unwrap().len(), regions.len());
+        assert!(
+            (entry["score"].as_f64().unwrap() - verdict["image_score"].as_f64().unwrap()).abs()
+                < 1e-6
+        );
+    }
     check_page(&page);
 }
 
 #[test]
 fn the_exit_status_tells_of_anomalies_only_when_asked() {
-    let fitted = fitted(2);
-    let image = sample().join("test/defective/002.png");
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 2, "160", &[]);
+    let image = sample_folder().join("test/defective/002.png");
     let image = image.to_str().unwrap();
-    let plain = vod(&["score", "--bank", &fitted.bank, image]);
+    let plain = vod(&["score", "--bank", &bank, image]);
     assert_eq!(plain.status.code(), Some(0));
     let anomalous = text(&plain.stdout).contains("ANOMALOUS");
-    let asked = vod(&["score", "--bank", &fitted.bank, image, "--fail-on-anomaly"]);
+    let asked = vod(&["score", "--bank", &bank, image, "--fail-on-anomaly"]);
     assert_eq!(asked.status.code(), Some(if anomalous { 3 } else { 0 }));
 }
 
 #[test]
 fn one_reference_works_and_says_that_its_threshold_is_a_guess() {
-    let fitted = fitted(1);
-    let output = vod(&["inspect", &fitted.bank]);
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 1, "160", &[]);
+    let good = path(folder.path(), "good parts");
+    let again = vod(&["fit", &good, "--size", "160", "--out", &bank, "--force"]);
+    assert!(text(&again.stderr).contains("threshold is a guess"));
+    let output = vod(&["inspect", &bank]);
     assert!(output.status.success());
     assert!(
         text(&output.stdout).contains("a guess"),
         "{}",
         text(&output.stdout)
     );
-    let output = vod(&["inspect", &fitted.bank, "--json", "-"]);
+    let output = vod(&["inspect", &bank, "--json", "-"]);
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["backbone"], "edge");
     assert_eq!(json["calibration"]["is_guess"], true);
@@ -154,15 +119,16 @@ fn one_reference_works_and_says_that_its_threshold_is_a_guess() {
 
 #[test]
 fn a_damaged_image_is_named_and_the_rest_goes_on() {
-    let fitted = fitted(2);
-    let folder = fitted.folder.path().join("line");
-    std::fs::create_dir(&folder).unwrap();
-    let good = sample().join("test/good/000.png");
-    copy(&good, &folder.join("whole.png"));
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 2, "160", &[]);
+    let line = folder.path().join("line");
+    std::fs::create_dir(&line).unwrap();
+    let good = sample("test/good/000.png");
+    copy(&good, line.join("whole.png"));
     let bytes = std::fs::read(&good).unwrap();
-    std::fs::write(folder.join("cut.png"), &bytes[..bytes.len() / 2]).unwrap();
-    std::fs::write(folder.join("empty.jpg"), b"").unwrap();
-    let output = vod(&["score", "--bank", &fitted.bank, folder.to_str().unwrap()]);
+    std::fs::write(line.join("cut.png"), &bytes[..bytes.len() / 2]).unwrap();
+    std::fs::write(line.join("empty.jpg"), b"").unwrap();
+    let output = vod(&["score", "--bank", &bank, line.to_str().unwrap()]);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -172,10 +138,10 @@ fn a_damaged_image_is_named_and_the_rest_goes_on() {
     assert!(text(&output.stdout).contains("whole.png"));
     assert!(text(&output.stdout).contains("1 images"));
     // The same folder as references.
-    let bank = fitted.folder.path().join("b.vod");
+    let bank = folder.path().join("b.vod");
     let output = vod(&[
         "fit",
-        folder.to_str().unwrap(),
+        line.to_str().unwrap(),
         "--out",
         bank.to_str().unwrap(),
         "--size",
@@ -188,37 +154,38 @@ fn a_damaged_image_is_named_and_the_rest_goes_on() {
 
 #[test]
 fn nothing_is_overwritten_without_force() {
-    let fitted = fitted(2);
-    let before = std::fs::read(&fitted.bank).unwrap();
-    let good = fitted.folder.path().join("good parts");
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 2, "160", &[]);
+    let before = std::fs::read(&bank).unwrap();
+    let good = folder.path().join("good parts");
     let arguments = [
         "fit",
         good.to_str().unwrap(),
         "--out",
-        &fitted.bank,
+        &bank,
         "--size",
         "96",
     ];
     check_error(&vod(&arguments), 1, "--force");
-    assert_eq!(std::fs::read(&fitted.bank).unwrap(), before);
+    assert_eq!(std::fs::read(&bank).unwrap(), before);
     let forced: Vec<&str> = arguments.into_iter().chain(["--force"]).collect();
     assert!(vod(&forced).status.success());
-    assert_ne!(std::fs::read(&fitted.bank).unwrap(), before);
+    assert_ne!(std::fs::read(&bank).unwrap(), before);
 }
 
 #[test]
 fn fits_are_the_same_to_the_bit_whatever_the_thread_count() {
-    let fitted = fitted(3);
-    let good = fitted.folder.path().join("good parts");
-    let again = fitted.folder.path().join("again.vod");
-    let output = Command::new(env!("CARGO_BIN_EXE_vod"))
-        .args(["fit", good.to_str().unwrap(), "--size", "160", "--out"])
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 3, "160", &[]);
+    let good = folder.path().join("good parts");
+    let again = folder.path().join("again.vod");
+    let output = command(&["fit", good.to_str().unwrap(), "--size", "160", "--out"])
         .arg(&again)
         .env("RAYON_NUM_THREADS", "1")
         .output()
         .unwrap();
     assert!(output.status.success());
-    assert!(std::fs::read(again).unwrap() == std::fs::read(&fitted.bank).unwrap());
+    assert!(std::fs::read(again).unwrap() == std::fs::read(&bank).unwrap());
 }
 
 #[test]
@@ -227,7 +194,7 @@ fn aligned_and_tiled_banks_score() {
     for option in [["--aligned", "--fpr", "0.05"], ["--tile", "96", "--quiet"]] {
         let bank = folder.path().join(format!("{}.vod", option[0]));
         let bank = bank.to_str().unwrap();
-        let references = sample().join("train/good");
+        let references = sample_folder().join("train/good");
         let mut arguments = vec![
             "fit",
             references.to_str().unwrap(),
@@ -241,7 +208,7 @@ fn aligned_and_tiled_banks_score() {
         arguments.extend(option);
         let output = vod(&arguments);
         assert!(output.status.success(), "{}", text(&output.stderr));
-        let image = sample().join("test/defective/001.png");
+        let image = sample_folder().join("test/defective/001.png");
         let output = vod(&[
             "score",
             "--bank",
@@ -258,14 +225,14 @@ fn aligned_and_tiled_banks_score() {
 #[test]
 fn image_paths_come_from_stdin() {
     use std::io::Write;
-    let fitted = fitted(2);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_vod"))
-        .args(["score", "--bank", &fitted.bank, "-", "--format", "json"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 2, "160", &[]);
+    let mut child = command(&["score", "--bank", &bank, "-", "--format", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let image = sample().join("test/good/001.png");
+    let image = sample_folder().join("test/good/001.png");
     writeln!(child.stdin.take().unwrap(), "{}", image.display()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(text(&output.stdout).lines().count(), 1);
@@ -282,7 +249,7 @@ fn wrong_input_is_told_in_one_line() {
         "missing",
     );
     check_error(&vod(&["fit", &path(""), "--out", &out]), 1, "no images");
-    let references = sample().join("train/good");
+    let references = sample_folder().join("train/good");
     let references = references.to_str().unwrap();
     check_error(
         &vod(&["fit", references, "--out", &out, "--shots", "99"]),
@@ -312,12 +279,13 @@ fn wrong_input_is_told_in_one_line() {
 
 #[test]
 fn a_bank_of_another_backbone_is_refused() {
-    let fitted = fitted(2);
-    let image = sample().join("test/good/001.png");
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 2, "160", &[]);
+    let image = sample_folder().join("test/good/001.png");
     let output = vod(&[
         "score",
         "--bank",
-        &fitted.bank,
+        &bank,
         "--backbone",
         "vit",
         image.to_str().unwrap(),
@@ -329,7 +297,7 @@ fn a_bank_of_another_backbone_is_refused() {
 fn eval_writes_the_figures_and_null_where_there_is_none() {
     let output = vod(&[
         "eval",
-        sample().to_str().unwrap(),
+        sample_folder().to_str().unwrap(),
         "--shots",
         "2",
         "--seeds",
@@ -354,7 +322,7 @@ fn eval_writes_the_figures_and_null_where_there_is_none() {
     for method in ["distance", "patchcore"] {
         let output = vod(&[
             "eval",
-            sample().to_str().unwrap(),
+            sample_folder().to_str().unwrap(),
             "--shots",
             "2",
             "--seeds",
@@ -380,7 +348,7 @@ fn a_synthesised_set_is_evaluated_down_to_pixels_with_a_page() {
     let set = folder.path().join("tuning");
     let page = folder.path().join("page.html");
     let set_name = set.to_str().unwrap();
-    let sample = sample();
+    let sample = sample_folder();
     let make = ["synthesise", sample.to_str().unwrap(), "--out", set_name];
     let output = vod(&make);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -421,20 +389,27 @@ fn a_synthesised_set_is_evaluated_down_to_pixels_with_a_page() {
     let page = std::fs::read_to_string(page).unwrap();
     assert_eq!(page.matches("class=\"chart\"").count(), 3);
     assert!(page.contains("false-positive rate") && page.contains("called anomalous"));
-    assert_eq!(page.matches("<li data-score=").count(), 2 * tests.len());
-    let outlined = page.matches("class=\"truth\"").count();
-    assert_eq!(outlined, tests.len(), "each defect has its mask");
+    let (index, contents) = blocks(&page);
+    assert_eq!(index.len(), 2 * tests.len());
+    for (entry, content) in index.iter().zip(&contents) {
+        let is_outlined = content["truth"].is_string();
+        assert_eq!(
+            is_outlined,
+            entry["kind"] == "pasted",
+            "each defect has its mask"
+        );
+    }
     check_page(&page);
 }
 
 #[test]
 fn eval_takes_folders_of_good_and_bad_images_and_split_files() {
     let folder = tempfile::tempdir().unwrap();
-    let sample = sample();
+    let sample = sample_folder();
     let place = |name: &str, from: &str| {
         let to = folder.path().join(name);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        copy(&sample.join(from), &to);
+        copy(sample.join(from), &to);
     };
     for i in 0..4 {
         let name = format!("{i:03}.png");
@@ -511,7 +486,7 @@ fn completions_and_manual_pages_know_every_command() {
 fn weights_are_trained_blended_in_and_refused_where_they_do_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let (set, weights) = (sample().display().to_string(), path("w.vodw"));
+    let (set, weights) = (sample_folder().display().to_string(), path("w.vodw"));
     let train = [
         "train",
         &set,
@@ -563,7 +538,7 @@ fn weights_are_trained_blended_in_and_refused_where_they_do_not_fit() {
 fn one_set_left_out_is_judged_by_what_the_others_teach() {
     let folder = tempfile::tempdir().unwrap();
     let made = folder.path().join("made").display().to_string();
-    let set = sample().display().to_string();
+    let set = sample_folder().display().to_string();
     let output = vod(&["synthesise", &set, "--out", &made]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let small = [
@@ -599,7 +574,7 @@ fn one_set_left_out_is_judged_by_what_the_others_teach() {
 fn gaps_are_measured_and_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("gaps.html").display().to_string();
-    let set = sample().display().to_string();
+    let set = sample_folder().display().to_string();
     let mut arguments = vec!["gaps", &set, "--report", &page, "--json", "-"];
     arguments.extend(["--size", "160", "--source-shots", "2"]);
     arguments.extend(["--source-images", "6"]);

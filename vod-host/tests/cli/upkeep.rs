@@ -2,60 +2,17 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
-fn vod(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vod"))
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn json(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn sample(part: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/solar-cells");
-    folder.join(part).display().to_string()
-}
-
-/// A bank of four references at 128 pixels.
-fn fitted(folder: &Path, more: &[&str]) -> String {
-    let bank = folder.join("part.vod").display().to_string();
-    let references = sample("train/good");
-    let mut arguments = vec![
-        "fit",
-        &references,
-        "--shots",
-        "4",
-        "--size",
-        "128",
-        "--out",
-        &bank,
-    ];
-    arguments.extend(more);
-    let output = vod(&arguments);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    bank
-}
-
-fn path(folder: &Path, name: &str) -> String {
-    folder.join(name).display().to_string()
-}
+use crate::*;
 
 #[test]
 fn calibrate_writes_a_new_bank_and_shows_the_trade_off() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = fitted(folder.path(), &[]);
+    let bank = fitted(folder.path(), 4, "128", &[]);
     let before = std::fs::read(&bank).unwrap();
     let new = path(folder.path(), "new.vod");
     let (good, bad) = (sample("test/good"), sample("test/defective"));
@@ -121,7 +78,7 @@ fn calibrate_writes_a_new_bank_and_shows_the_trade_off() {
 #[test]
 fn update_adds_references_and_missed_defects() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = fitted(folder.path(), &[]);
+    let bank = fitted(folder.path(), 4, "128", &[]);
     let good = folder.path().join("good");
     let bad = folder.path().join("bad");
     std::fs::create_dir(&good).unwrap();
@@ -172,10 +129,73 @@ fn update_adds_references_and_missed_defects() {
 }
 
 #[test]
+fn masks_say_which_patches_a_missed_defect_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 4, "128", &[]);
+    let bad = folder.path().join("bad");
+    let masks = folder.path().join("masks");
+    for place in [&bad, &masks] {
+        std::fs::create_dir(place).unwrap();
+    }
+    // 300 x 300 pixels are 16 x 16 patches of 18.75: a square of four by four patches, and a line that
+    // fills no patch by half but touches the whole width of one row.
+    let rectangle = |x: u32, y: u32, width: u32, height: u32| {
+        image::GrayImage::from_fn(300, 300, |px, py| {
+            let inside = (x..x + width).contains(&px) && (y..y + height).contains(&py);
+            image::Luma([if inside { 255 } else { 0 }])
+        })
+    };
+    rectangle(75, 75, 75, 75)
+        .save(masks.join("000_mask.png"))
+        .unwrap();
+    rectangle(0, 110, 300, 3)
+        .save(masks.join("001.png"))
+        .unwrap();
+    for name in ["000.png", "001.png", "002.png"] {
+        copy(sample("test/defective/") + name, bad.join(name));
+    }
+    let (bad, masks) = (bad.display().to_string(), masks.display().to_string());
+    let new = path(folder.path(), "new.vod");
+    let arguments = [
+        "update", &bank, "--bad", &bad, "--masks", &masks, "--out", &new, "--json", "-",
+    ];
+    let output = vod(&arguments);
+    assert!(text(&output.stderr).contains("002.png: no mask"));
+    let summary = json(&output);
+    let patches: Vec<u64> = summary["bad"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|b| b["patches"].as_u64().unwrap())
+        .collect();
+    // Without a mask those of which the image score is the mean: the highest 1 % of 256.
+    assert_eq!(patches, [16, 16, 3]);
+
+    // The mask decides what is learnt.
+    let without = path(folder.path(), "without.vod");
+    done(&["update", &bank, "--bad", &bad, "--out", &without]);
+    assert_ne!(
+        std::fs::read(&new).unwrap(),
+        std::fs::read(&without).unwrap()
+    );
+
+    rectangle(0, 0, 0, 0)
+        .save(Path::new(&masks).join("002.png"))
+        .unwrap();
+    let third = path(folder.path(), "third.vod");
+    let output = vod(&[
+        "update", &bank, "--bad", &bad, "--masks", &masks, "--out", &third,
+    ]);
+    check_error(&output, 1, "002.png: its mask shows no defect");
+    assert!(Path::new(&third).is_file(), "the others are added");
+    let output = vod(&["update", &bank, "--masks", &masks, "--out", &third]);
+    assert_eq!(output.status.code(), Some(2), "masks of what?");
+}
+
+#[test]
 fn a_version_1_bank_takes_references_but_no_defects() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/golden/bank-v1.vod");
-    let bank = bank.display().to_string();
+    let bank = golden_bank();
     let new = path(folder.path(), "new.vod");
     let defects = sample("test/defective");
     let output = vod(&["update", &bank, "--bad", &defects, "--out", &new]);
@@ -197,7 +217,7 @@ fn a_version_1_bank_takes_references_but_no_defects() {
 #[test]
 fn drift_says_yes_or_no() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = fitted(folder.path(), &[]);
+    let bank = fitted(folder.path(), 4, "128", &[]);
     let new = path(folder.path(), "new.vod");
     let (good, bad) = (sample("test/good"), sample("test/defective"));
     vod(&["calibrate", &bank, "--good", &good, "--out", &new]);
@@ -216,17 +236,17 @@ fn drift_says_yes_or_no() {
     assert_eq!(same["higher_share"], 0.5);
     let page = std::fs::read_to_string(report).unwrap();
     assert!(page.contains("<svg") && page.contains("drift: no"));
-    // Darker, blurred images.
+    // Blurred images, darker by two steps.
     let line = folder.path().join("line");
     std::fs::create_dir(&line).unwrap();
     for i in 0..8 {
-        let name = format!("{i:03}.png");
-        let picture = image::open(Path::new(&good).join(&name)).unwrap();
-        picture
-            .blur(6.0)
-            .brighten(-60)
-            .save(line.join(&name))
-            .unwrap();
+        let picture = image::open(Path::new(&good).join(format!("{i:03}.png"))).unwrap();
+        for darker in [60, 70] {
+            let blurred = picture.blur(6.0).brighten(-darker);
+            blurred
+                .save(line.join(format!("{i}-{darker}.png")))
+                .unwrap();
+        }
     }
     let line = line.display().to_string();
     let output = vod(&["drift", &new, &line, "--fail-on-drift"]);
@@ -242,7 +262,7 @@ fn drift_says_yes_or_no() {
 #[test]
 fn scores_are_explained_down_to_reference_and_channels() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = fitted(folder.path(), &[]);
+    let bank = fitted(folder.path(), 4, "128", &[]);
     let defect = sample("test/defective/002.png");
     let output = vod(&[
         "score",
@@ -298,7 +318,7 @@ fn scores_are_explained_down_to_reference_and_channels() {
 #[test]
 fn maps_are_written_in_the_size_of_the_image() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = fitted(folder.path(), &[]);
+    let bank = fitted(folder.path(), 4, "128", &[]);
     let maps = path(folder.path(), "maps");
     let defect = sample("test/defective/002.png");
     for format in ["png", "npy"] {
@@ -390,22 +410,21 @@ fn next_line(lines: &std::sync::mpsc::Receiver<String>) -> Value {
 #[test]
 fn watch_scores_what_arrives_and_waits_for_half_written_files() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = fitted(folder.path(), &[]);
+    let bank = fitted(folder.path(), 4, "128", &[]);
     let line = folder.path().join("line");
     std::fs::create_dir(&line).unwrap();
     let good = PathBuf::from(sample("test/good"));
     std::fs::copy(good.join("000.png"), line.join("there.png")).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_vod"))
-        .args([
-            "watch",
-            line.to_str().unwrap(),
-            "--bank",
-            &bank,
-            "--existing",
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command(&[
+        "watch",
+        line.to_str().unwrap(),
+        "--bank",
+        &bank,
+        "--existing",
+    ])
+    .stdout(Stdio::piped())
+    .spawn()
+    .unwrap();
     let (sender, lines) = std::sync::mpsc::channel();
     let output = child.stdout.take().unwrap();
     std::thread::spawn(move || {
@@ -426,13 +445,6 @@ fn watch_scores_what_arrives_and_waits_for_half_written_files() {
         lines.recv_timeout(Duration::from_millis(800)).is_err(),
         "scored once"
     );
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
