@@ -122,7 +122,7 @@ fn a_file_that_is_no_model_is_refused() {
         .unwrap()
         .to_string();
     assert!(
-        text.contains("expected `edge`, `vit` or the path"),
+        text.contains("expected `edge`, `vit`, `edge-int8` or the path"),
         "{text}"
     );
 }
