@@ -117,6 +117,71 @@ fn one_reference_works_and_says_that_its_threshold_is_a_guess() {
     assert_eq!(json["macs_per_frame"], macs);
 }
 
+/// A layer's part of the JSON of `inspect`.
+fn number(layer: &Value, name: &str) -> u64 {
+    layer[name].as_u64().unwrap()
+}
+
+#[test]
+fn inspect_shows_the_network_that_a_bank_brings_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 2, "128", &["--backbone", "edge-int8"]);
+    let inspected = json(&vod(&["inspect", &bank, "--json", "-"]));
+    let network = &inspected["network"];
+    let layers = network["layers"].as_array().unwrap();
+    // Each layer fits the one before, from colours to what the bank's rows hold.
+    let (mut channels, mut side, mut macs) = (3, 128, 0);
+    for layer in layers {
+        assert_eq!(number(layer, "inputs"), channels, "{layer}");
+        channels = number(layer, "outputs");
+        side /= number(layer, "stride");
+        let window = number(layer, "kernel").pow(2);
+        let weights = match layer["operation"].as_str().unwrap() {
+            "depthwise" => window * channels,
+            // An output's weights are padded to whole words.
+            _ => channels * (window * number(layer, "inputs")).next_multiple_of(4),
+        };
+        assert_eq!(number(layer, "weight_bytes"), weights, "{layer}");
+        let layer_macs = side * side * weights;
+        assert_eq!(number(layer, "macs_per_frame"), layer_macs, "{layer}");
+        macs += layer_macs;
+    }
+    assert_eq!(inspected["dimension"], channels);
+    assert_eq!(inspected["grid"], serde_json::json!([side, side]));
+    assert_eq!(network["frame"], serde_json::json!([128, 128]));
+    assert_eq!(network["stride"], 128 / side);
+    assert_eq!(network["macs_per_frame"], macs);
+    // What boards of 256 KB have room for.
+    let rows_bytes = number(network, "rows_bytes");
+    assert!((1 << 16..160 << 10).contains(&rows_bytes), "{rows_bytes}");
+    // It is in the bank's file, beside its weights.
+    let weights: u64 = layers.iter().map(|l| number(l, "weight_bytes")).sum();
+    let bytes = number(network, "bytes");
+    assert!(weights < bytes, "{bytes} bytes for {weights} weights");
+    assert!(bytes < number(&inspected, "bank_bytes"), "{bytes}");
+
+    let printed = done(&["inspect", &bank]);
+    let kilobytes = bytes as f64 / 1024.0;
+    let first = format!(
+        "network     int8, {kilobytes:.1} KB, {} layers, a patch every {} pixels\n",
+        layers.len(),
+        128 / side
+    );
+    assert!(printed.contains(&first), "{printed}");
+    let (millions, rows) = (macs as f64 / 1e6, rows_bytes as f64 / 1024.0);
+    let second = format!(
+        "pixels      128 x 128: {millions:.1} M int8 MACs, {rows:.1} KB of RAM between the layers\n"
+    );
+    assert!(printed.contains(&second), "{printed}");
+    let lines = printed.lines().filter(|line| line.starts_with("  layer "));
+    assert_eq!(lines.count(), layers.len(), "{printed}");
+
+    // A bank whose features a workstation makes has none.
+    let without = json(&vod(&["inspect", &golden_bank(), "--json", "-"]));
+    assert_eq!(without["network"], Value::Null);
+    assert!(!done(&["inspect", &golden_bank()]).contains("network"));
+}
+
 #[test]
 fn a_damaged_image_is_named_and_the_rest_goes_on() {
     let folder = tempfile::tempdir().unwrap();
