@@ -3,9 +3,10 @@
 /// A board, beside its stream and its flash.
 pub trait Board {
     /// Its name.
-    const NAME: &'static str;
+    fn name(&self) -> &str;
+
     /// Frequency of what counts cycles.
-    const CLOCK_HZ: u32;
+    fn clock_hz(&self) -> u32;
 
     /// Starts to count cycles from 0.
     fn start_cycles(&mut self);

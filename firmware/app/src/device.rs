@@ -144,7 +144,7 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         self.statistics.requests = self.statistics.requests.wrapping_add(1);
         let mut next = Next::Serve;
         let answer = match *request {
-            Request::Hello { version } => self.hello::<B>(version),
+            Request::Hello { version } => self.hello(version, board),
             Request::Bank => Ok(Response::Bank(
                 self.bank.as_ref().map(|(info, _)| info.clone()),
             )),
@@ -182,7 +182,7 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         (answer.unwrap_or_else(Response::Refused), next)
     }
 
-    fn hello<B: Board>(&mut self, version: u16) -> Result<Response<'static>, Refusal> {
+    fn hello<B: Board>(&mut self, version: u16, board: &B) -> Result<Response<'static>, Refusal> {
         if version != VERSION {
             return Err(Refusal::Version { version: VERSION });
         }
@@ -190,10 +190,10 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         Ok(Response::Hello(DeviceInfo {
             version: VERSION,
-            board: text(B::NAME),
+            board: text(board.name()),
             firmware: text(env!("CARGO_PKG_VERSION")),
             kernel: text(Kernel::best().name()),
-            clock_hz: B::CLOCK_HZ,
+            clock_hz: board.clock_hz(),
             max_data: self.max_data,
             max_row: word(self.memory.row.len()),
             max_patches: word(self.memory.max_patches()),

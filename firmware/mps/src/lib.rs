@@ -8,8 +8,6 @@ mod clock;
 mod flash;
 mod uart;
 
-use core::marker::PhantomData;
-
 use cortex_m::peripheral::SCB;
 use cortex_m_semihosting::{debug, hprintln};
 use vod_firmware::{Board, Buffers, run, self_test};
@@ -19,18 +17,20 @@ pub use clock::SysTick;
 pub use flash::RamFlash;
 pub use uart::CmsdkUart;
 
-/// Addresses of a board.
-pub trait Machine {
+/// Addresses of a board. Values, not a trait: what depends on a type is compiled with the crate of the
+/// board, for speed, and there is little room for that (`Cargo.toml` of the workspace).
+#[derive(Debug)]
+pub struct Machine {
     /// Name of the board.
-    const NAME: &'static str;
+    pub name: &'static str,
     /// Frequency of the core's clock.
-    const CLOCK_HZ: u32;
+    pub clock_hz: u32,
     /// Address of a CMSDK UART.
-    const UART: usize;
+    pub uart: usize,
     /// Number of its receive interrupt.
-    const UART_INTERRUPT: u16;
+    pub uart_interrupt: u16,
     /// Address of RAM that stands in for flash, [`FLASH_LEN`] bytes.
-    const FLASH: usize;
+    pub flash: usize,
 }
 
 /// Bytes of each bank slot.
@@ -51,14 +51,19 @@ const MAX_PATCHES: usize = if cfg!(feature = "pixels") { 2048 } else { 4096 };
 const MAX_DATA: usize = 1024;
 
 /// The board as the application sees it.
-struct Mps<M> {
+struct Mps {
     clock: SysTick,
-    machine: PhantomData<M>,
+    machine: &'static Machine,
 }
 
-impl<M: Machine> Board for Mps<M> {
-    const NAME: &'static str = M::NAME;
-    const CLOCK_HZ: u32 = M::CLOCK_HZ;
+impl Board for Mps {
+    fn name(&self) -> &str {
+        self.machine.name
+    }
+
+    fn clock_hz(&self) -> u32 {
+        self.machine.clock_hz
+    }
 
     fn start_cycles(&mut self) {
         self.clock.restart();
@@ -74,32 +79,32 @@ impl<M: Machine> Board for Mps<M> {
 }
 
 /// Everything of a board, taken once.
-struct Parts<M> {
-    board: Mps<M>,
+struct Parts {
+    board: Mps,
     uart: CmsdkUart,
     slots: [RamFlash; 2],
     buffers: &'static mut Buffers<MAX_ROW, MAX_PATCHES>,
     responder: &'static mut Responder<{ MAX_DATA + FRAME_OVERHEAD }>,
 }
 
-impl<M: Machine> Parts<M> {
-    fn take() -> Option<Self> {
+impl Parts {
+    fn take(machine: &'static Machine) -> Option<Self> {
         let peripherals = cortex_m::Peripherals::take()?;
         // SAFETY: the machine says what lies at these addresses, and `Peripherals::take` gives a
         // value only once, so that nothing else uses them.
         let (uart, slots) = unsafe {
             (
-                CmsdkUart::new(M::UART, M::UART_INTERRUPT),
+                CmsdkUart::new(machine.uart, machine.uart_interrupt),
                 [
-                    RamFlash::new(M::FLASH, SLOT_LEN),
-                    RamFlash::new(M::FLASH + SLOT_LEN, SLOT_LEN),
+                    RamFlash::new(machine.flash, SLOT_LEN),
+                    RamFlash::new(machine.flash + SLOT_LEN, SLOT_LEN),
                 ],
             )
         };
         Some(Self {
             board: Mps {
                 clock: SysTick::new(peripherals.SYST),
-                machine: PhantomData,
+                machine,
             },
             uart,
             slots,
@@ -112,8 +117,8 @@ impl<M: Machine> Parts<M> {
 }
 
 /// Answers on the UART for ever.
-pub fn serve<M: Machine>() -> ! {
-    if let Some(mut parts) = Parts::<M>::take() {
+pub fn serve(machine: &'static Machine) -> ! {
+    if let Some(mut parts) = Parts::take(machine) {
         let mut memory = parts.buffers.memory();
         let Ok(()) = run(
             &mut parts.board,
@@ -127,8 +132,8 @@ pub fn serve<M: Machine>() -> ! {
 }
 
 /// Tests the board itself and says by semihosting how that went; QEMU ends with status 0 or 1.
-pub fn test<M: Machine>() -> ! {
-    let outcome = Parts::<M>::take().map(|mut parts| {
+pub fn test(machine: &'static Machine) -> ! {
+    let outcome = Parts::take(machine).map(|mut parts| {
         self_test::run(
             &mut parts.board,
             &mut parts.slots,
@@ -137,11 +142,11 @@ pub fn test<M: Machine>() -> ! {
     });
     match outcome {
         Some(Ok(report)) => {
-            hprintln!("{}: {}", M::NAME, report);
+            hprintln!("{}: {}", machine.name, report);
             debug::exit(debug::EXIT_SUCCESS);
         }
         Some(Err(failure)) => {
-            hprintln!("{}: self-test failed: {}", M::NAME, failure);
+            hprintln!("{}: self-test failed: {}", machine.name, failure);
             debug::exit(debug::EXIT_FAILURE);
         }
         None => debug::exit(debug::EXIT_FAILURE),

@@ -2,12 +2,10 @@
 
 use vod_firmware_mps::Machine;
 
-pub struct An386;
-
-impl Machine for An386 {
-    const NAME: &'static str = "mps2-an386";
-    const CLOCK_HZ: u32 = 25_000_000;
-    const UART: usize = 0x4000_4000;
-    const UART_INTERRUPT: u16 = 0;
-    const FLASH: usize = 0x2100_0000;
-}
+pub static AN386: Machine = Machine {
+    name: "mps2-an386",
+    clock_hz: 25_000_000,
+    uart: 0x4000_4000,
+    uart_interrupt: 0,
+    flash: 0x2100_0000,
+};

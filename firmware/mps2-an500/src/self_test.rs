@@ -8,5 +8,5 @@ use cortex_m_rt::entry;
 
 #[entry]
 fn main() -> ! {
-    vod_firmware_mps::test::<machine::An500>()
+    vod_firmware_mps::test(&machine::AN500)
 }

@@ -8,5 +8,5 @@ use cortex_m_rt::entry;
 
 #[entry]
 fn main() -> ! {
-    vod_firmware_mps::serve::<machine::An547>()
+    vod_firmware_mps::serve(&machine::AN547)
 }

@@ -204,8 +204,13 @@ impl Running {
 struct Clock(u64);
 
 impl Board for Clock {
-    const NAME: &'static str = "simulated";
-    const CLOCK_HZ: u32 = 1;
+    fn name(&self) -> &str {
+        "simulated"
+    }
+
+    fn clock_hz(&self) -> u32 {
+        1
+    }
 
     fn start_cycles(&mut self) {
         self.0 = 0;
