@@ -45,7 +45,10 @@ pub const BOARDS: [Board; 3] = [
     },
 ];
 
-/// Bytes of flash that the firmware uses.
+/// Most bytes of flash for application, kernels and protocol.
+pub const PROGRAM_LIMIT: usize = 64 << 10;
+
+/// Bytes of flash that the firmware uses for banks.
 pub const FLASH_LEN: u64 = 4 << 20;
 
 /// Builds a board's programs, with the feature `pixels` or without, and gives their folder; `None`, with
@@ -87,6 +90,22 @@ pub fn build(board: &Board, pixels: bool) -> Option<PathBuf> {
         .current_dir(folder);
     cross::output(&mut cargo);
     Some(target_dir.join(board.target).join("release"))
+}
+
+/// Bytes of flash that a board's program takes: vectors, code, constants and initial values.
+///
+/// # Panics
+/// Where `program` is no 32-bit ELF file.
+pub fn program_len(program: &Path) -> usize {
+    let elf = std::fs::read(program).expect("a program");
+    assert!(elf.starts_with(b"\x7fELF\x01\x01"), "no 32-bit ELF file");
+    let half = |at: usize| usize::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
+    let word = |at: usize| half(at) | half(at + 2) << 16;
+    // Program headers: where, bytes of each, how many; those of type 1 are loaded.
+    let (first, size, count) = (word(28), half(42), half(44));
+    let headers = (0..count).map(|number| first + number * size);
+    let loaded = headers.filter(|&header| word(header) == 1);
+    loaded.map(|header| word(header + 16)).sum()
 }
 
 /// QEMU; killed when this goes.

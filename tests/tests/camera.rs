@@ -14,7 +14,7 @@ use vod_host::export::{Artefact, Format};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{FitOptions, fit};
 use vod_host::score::{ImageScorer, score_frame};
-use vod_tests::boards::{BOARDS, Board, build, flash_file, switch_on};
+use vod_tests::boards::{BOARDS, Board, PROGRAM_LIMIT, build, flash_file, program_len, switch_on};
 use vod_tests::cross::{has, leave_out, output, toolchain};
 use vod_tests::sample;
 
@@ -129,6 +129,8 @@ fn pixels_become_the_hosts_verdict(board: &Board) {
     let network = Network::from_bytes(&file.host().network).unwrap();
     let flash = flash_file(board, folder.path(), "flash", &[]);
     let program = programs.join(board.name);
+    let length = program_len(&program);
+    assert!(length <= PROGRAM_LIMIT, "{}: {length} bytes", board.name);
     let counted = ["-icount", "shift=6"];
     let (_running, mut device) = switch_on(board, &program, &flash, &counted);
     assert!(device.takes_pixels(&file));
