@@ -39,6 +39,10 @@ pub struct Device<'d, 'm, S> {
 }
 
 /// The frame that is received, or the last one.
+#[cfg_attr(
+    feature = "pixels",
+    expect(clippy::large_enum_variant, reason = "no allocator; a device has one")
+)]
 #[derive(Debug)]
 enum Frame {
     None,
