@@ -100,7 +100,7 @@ pub fn program_len(program: &Path) -> usize {
     let elf = std::fs::read(program).expect("a program");
     assert!(elf.starts_with(b"\x7fELF\x01\x01"), "no 32-bit ELF file");
     let half = |at: usize| usize::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
-    let word = |at: usize| half(at) | half(at + 2) << 16;
+    let word = |at: usize| half(at) | (half(at + 2) << 16);
     // Program headers: where, bytes of each, how many; those of type 1 are loaded.
     let (first, size, count) = (word(28), half(42), half(44));
     let headers = (0..count).map(|number| first + number * size);
