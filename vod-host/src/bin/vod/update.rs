@@ -66,7 +66,7 @@ struct Summary<'s> {
     discriminant_share_after: f64,
     /// What the defects do to the scores; null without defects.
     defect_effect: Option<DefectEffect>,
-    /// The same in words, with what to do, where they do nothing.
+    /// What to do next, where they do nothing or leave the threshold an estimate.
     note: Option<String>,
     raw_threshold_before: i32,
     raw_threshold_after: i32,
@@ -143,10 +143,15 @@ fn mask_of(masks: &Path, image: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Why the defects change no score and what to do about it; `None` where they do.
-fn note(effect: DefectEffect, without_good: bool) -> Option<String> {
+/// Why the defects change no score and what to do about it, or where they do, what is open.
+fn note(effect: DefectEffect, without_good: bool, is_same_share: bool) -> Option<String> {
     let (reason, then) = match effect {
-        DefectEffect::Scored => return None,
+        DefectEffect::Scored => {
+            // The held-back patches were the highest by the old score, not by the new one.
+            let text = "the threshold is an estimate, from the held-back patches alone: set it on good \
+                        images (vod calibrate)";
+            return (without_good && !is_same_share).then(|| text.into());
+        }
         DefectEffect::OneDefect => (
             "one defect is too few to choose a share of the discriminant on",
             "add two defects or more at once",
