@@ -112,9 +112,10 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         discriminant_share_before: updated.blend.0,
         discriminant_share_after: updated.blend.1,
         defect_effect: updated.effect,
-        note: updated
-            .effect
-            .and_then(|e| note(e, updated.good.is_empty())),
+        note: updated.effect.and_then(|effect| {
+            let is_same = updated.blend.0 == updated.blend.1;
+            note(effect, updated.good.is_empty(), is_same)
+        }),
         raw_threshold_before: file.host().calibration.threshold,
         raw_threshold_after: updated.bank.host().calibration.threshold,
     };
