@@ -344,7 +344,7 @@ fn a_synthesised_set_is_evaluated_down_to_pixels_with_a_page() {
         assert!(run[figure].as_f64().unwrap() > 0.6, "{figure}: {run}");
     }
     let page = std::fs::read_to_string(page).unwrap();
-    assert_eq!(page.matches("class=\"chart\"").count(), 3);
+    assert_eq!(page.matches("<svg class=\"chart").count(), 3);
     assert!(page.contains("false-positive rate") && page.contains("called anomalous"));
     let (index, contents) = blocks(&page);
     assert_eq!(index.len(), 2 * tests.len());

@@ -217,7 +217,6 @@ fn defects_alone_enter_the_score_or_the_reason_is_said() {
 
     let (new, summary) = update(6);
     let share = summary["discriminant_share_after"].as_f64().unwrap();
-    println!("{summary}");
     if share > 0.0 {
         assert_eq!(summary["defect_effect"], "scored");
         let note = summary["note"].as_str().unwrap();
