@@ -38,18 +38,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scorer = ImageScorer::new(&fitted.bank, &*backbone)?;
     let images = image::list_recursive(Path::new(line))?;
     let mut page = VerdictPage::create(Path::new(report), false, images.len())?;
+    let renderer = page.renderer(scorer.map_scale()?);
     let mut anomalies = 0;
     scorer.score_all(images.iter().cloned(), |path, result| {
         let verdict = result?;
         println!("{:.3} {}", verdict.image_score, path.display());
         anomalies += usize::from(verdict.anomalous);
-        page.add(
-            &verdict,
-            &image::load(&path)?,
-            scorer.map_scale()?,
-            None,
-            Vec::new(),
-        )
+        let picture = image::load(&path)?;
+        page.push(renderer.render(&verdict, &picture, None, Vec::new())?)
     })?;
     let summary = format!("{anomalies} of {} images are anomalous", images.len());
     page.finish("Fit and score", &summary)?;

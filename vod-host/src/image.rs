@@ -113,13 +113,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
             paths.push(path);
         }
     }
-    if paths.is_empty() {
-        return Err(Error::NoImages {
-            path: folder.to_path_buf(),
-        });
-    }
-    paths.sort();
-    Ok(paths)
+    sorted(paths, folder)
 }
 
 /// The images in `folder` and everything below it, sorted by path.
@@ -141,6 +135,10 @@ pub fn list_recursive(folder: &Path) -> Result<Vec<PathBuf>> {
             }
         }
     }
+    sorted(paths, folder)
+}
+
+fn sorted(mut paths: Vec<PathBuf>, folder: &Path) -> Result<Vec<PathBuf>> {
     if paths.is_empty() {
         return Err(Error::NoImages {
             path: folder.to_path_buf(),

@@ -41,6 +41,7 @@ fn browser() -> Option<Browser> {
 /// A page of made-up verdicts: every fourth image has a defect, which is missed in one of four.
 fn write_page(target: &Path, count: usize, size: (u32, u32)) {
     let mut page = VerdictPage::create(target, false, count).unwrap();
+    let renderer = page.renderer(MAP_SCALE);
     let mut random = SplitMix64::new(7);
     for number in 0..count {
         let is_defective = number % 4 == 0;
@@ -87,8 +88,8 @@ fn write_page(target: &Path, count: usize, size: (u32, u32)) {
             kind,
             mask: None,
         };
-        page.add(&verdict, &image, MAP_SCALE, Some(truth), Vec::new())
-            .unwrap();
+        let rendered = renderer.render(&verdict, &image, Some(truth), Vec::new());
+        page.push(rendered.unwrap()).unwrap();
     }
     page.finish("Verdicts <of> part.vod", "made-up images")
         .unwrap();

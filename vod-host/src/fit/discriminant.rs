@@ -120,6 +120,21 @@ impl Moments {
         variance.max(0.0).sqrt().max(1e-9)
     }
 
+    /// Mean of `weights . profile`.
+    pub fn mean_along(&self, weights: &[f64]) -> f64 {
+        let terms = weights.iter().enumerate();
+        terms.map(|(i, weight)| weight * self.mean(i)).sum()
+    }
+
+    /// Mean of the profiles' lengths, whose standard deviation is `spread`.
+    pub fn mean_length(&self, spread: f64) -> f64 {
+        let dimension = self.sum.len();
+        let squares: f64 = (0..dimension)
+            .map(|i| self.products[i * dimension + i])
+            .sum();
+        (squares / self.count - spread * spread).max(0.0).sqrt()
+    }
+
     fn mean(&self, i: usize) -> f64 {
         self.sum[i] / self.count
     }
@@ -306,6 +321,17 @@ mod tests {
 mod record_tests {
     use super::{Moments, shrinkage_lda};
     use crate::dataset::SplitMix64;
+
+    #[test]
+    fn moments_tell_mean_scores_and_lengths() {
+        let profiles = [[3.0, 4.0], [0.0, 5.0], [6.0, 8.0], [1.0, 0.0]];
+        let mut moments = Moments::new(2);
+        profiles.iter().for_each(|p| moments.add(p));
+        assert!((moments.mean_along(&[2.0, -1.0]) - (20.0 - 17.0) / 4.0).abs() < 1e-12);
+        // Lengths 5, 5, 10 and 1.
+        let variance: f64 = (25.0 + 25.0 + 100.0 + 1.0) / 4.0 - 5.25 * 5.25;
+        assert!((moments.mean_length(variance.sqrt()) - 5.25).abs() < 1e-12);
+    }
 
     #[test]
     fn moments_that_were_kept_give_the_same_discriminant() {

@@ -363,18 +363,18 @@ pub(crate) fn prepare(
         recipe.mirror && !options.aligned && !options.paired && paths.len() <= MIRRORED_REFERENCES;
     progress.set_message("reference features");
     progress.set_length(paths.len() as u64);
+    let read = |chunk: &[PathBuf], mirror: bool| -> Vec<_> {
+        let results = chunk.par_iter().map(|path| {
+            let result = hold(extractor, path, mirror, ignore);
+            progress.inc(1);
+            result
+        });
+        results.collect()
+    };
     let (first, later) = paths.split_at(paths.len().min(HELD_IMAGES));
     let mut held = Vec::new();
     for chunk in first.chunks(CHUNK) {
-        let results: Vec<_> = chunk
-            .par_iter()
-            .map(|path| {
-                let result = hold(extractor, path, mirror, ignore);
-                progress.inc(1);
-                result
-            })
-            .collect();
-        for (path, result) in chunk.iter().zip(results) {
+        for (path, result) in chunk.iter().zip(read(chunk, mirror)) {
             match result {
                 Ok(reference) => {
                     frames.push(reference.frame());
@@ -400,15 +400,7 @@ pub(crate) fn prepare(
         rows.add_held(reference, &transform, image);
     }
     for chunk in later.chunks(CHUNK) {
-        let results: Vec<_> = chunk
-            .par_iter()
-            .map(|path| {
-                let result = hold(extractor, path, false, ignore);
-                progress.inc(1);
-                result
-            })
-            .collect();
-        for (path, result) in chunk.iter().zip(results) {
+        for (path, result) in chunk.iter().zip(read(chunk, false)) {
             match result {
                 Ok(reference) => {
                     rows.add_held(&reference, &transform, names.len());

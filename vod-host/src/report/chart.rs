@@ -45,7 +45,7 @@ pub fn histogram(groups: &[(String, Vec<f64>)]) -> String {
     }
     let _ = write!(
         out,
-        "<figure><svg class=\"chart\" viewBox=\"0 0 {total} {height}\" width=\"{total}\" \
+        "<figure><svg class=\"chart scaled\" viewBox=\"0 0 {total} {height}\" width=\"{total}\" \
          height=\"{height}\" role=\"img\" aria-label=\"{}\">",
         escape(&label)
     );

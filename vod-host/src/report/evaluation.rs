@@ -8,7 +8,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::chart::{curves, histogram};
-use super::gallery::{Entry, Gallery, Rendered, Truth};
+use super::gallery::{Entry, Gallery, Rendered, Renderer, Truth};
 use super::html::escape;
 use crate::dataset::{GOOD, file_name, load_mask};
 use crate::error::Result;
@@ -29,6 +29,7 @@ pub fn write(evaluation: &Evaluation, target: &Path, force: bool) -> Result<()> 
     let count = |set: &DatasetResult| shown_run(set).map_or(0, |run| run.images.len());
     let expected = evaluation.datasets.iter().map(count).sum();
     let mut gallery = Gallery::create(target, force, expected)?;
+    let renderer = gallery.renderer();
     let mut lead = String::from("<h2>Figures</h2>\n");
     figures(&mut lead, evaluation);
     for set in &evaluation.datasets {
@@ -37,7 +38,7 @@ pub fn write(evaluation: &Evaluation, target: &Path, force: bool) -> Result<()> 
         for chunk in run.images.chunks(CHUNK) {
             let rendered: Vec<Rendered> = chunk
                 .par_iter()
-                .map(|image| render(&gallery, &set.name, image))
+                .map(|image| render(renderer, &set.name, image))
                 .collect::<Result<_>>()?;
             for item in rendered {
                 gallery.push(item)?;
@@ -53,14 +54,14 @@ fn shown_run(set: &DatasetResult) -> Option<&Run> {
     set.runs.iter().find(|run| !run.images.is_empty())
 }
 
-fn render(gallery: &Gallery, set: &str, result: &ImageResult) -> Result<Rendered> {
+fn render(renderer: Renderer, set: &str, result: &ImageResult) -> Result<Rendered> {
     let image = load(&result.path)?;
     let mask = result.mask.as_deref().map(load_mask).transpose()?;
     let units: Array2<i32> = result.map.mapv(|v| (v * MAP_ONE) as i32);
     let unit = |v: i32| f64::from(v as f32 / MAP_ONE);
     let threshold = (MAP_ONE / 2.0) as i32;
     let regions = pixel_regions(&units, threshold, image.dimensions(), unit, |_| None)?;
-    gallery.render(&Entry {
+    renderer.render(&Entry {
         name: format!("{set}/{}/{}", result.kind, file_name(&result.path)),
         score: result.score,
         anomalous: result.anomalous,
@@ -217,6 +218,8 @@ fn dataset(out: &mut String, set: &DatasetResult) {
     };
     let roc = of(|run| &run.roc);
     let precision = of(|run| &run.precision_recall);
+    // The two stay side by side where the histogram leaves room for one only.
+    out.push_str("<div class=\"curves\">");
     out.push_str(&curves(
         "ROC",
         "false-positive rate",
@@ -229,7 +232,7 @@ fn dataset(out: &mut String, set: &DatasetResult) {
         "precision",
         &precision,
     ));
-    out.push_str("</div>\n");
+    out.push_str("</div></div>\n");
 }
 
 /// Mean over seeds of one kind's image AUROC; `None` for good images.

@@ -114,13 +114,30 @@ struct Content<'a> {
     notes: &'a [String],
 }
 
+/// Renders entries of one page, on any thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Renderer {
+    /// Longer side of a picture, pixels, at most.
+    side: u32,
+}
+
+impl Renderer {
+    /// Renders an entry.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where a picture can't be encoded.
+    pub fn render(self, entry: &Entry) -> Result<Rendered> {
+        rendered(entry, self.side)
+    }
+}
+
 /// A page with images in the making. Holds a few hundred bytes an image; the pictures wait in an
 /// unnamed file beside the page.
 #[derive(Debug)]
 pub struct Gallery {
     target: PathBuf,
     force: bool,
-    side: u32,
+    renderer: Renderer,
     spool: BufWriter<File>,
     places: Vec<Place>,
     end: u64,
@@ -149,19 +166,18 @@ impl Gallery {
         Ok(Self {
             target: target.to_path_buf(),
             force,
-            side: picture_side(expected),
+            renderer: Renderer {
+                side: picture_side(expected),
+            },
             spool: BufWriter::new(spool),
             places: Vec::new(),
             end: 0,
         })
     }
 
-    /// Renders an entry; may be done on several threads.
-    ///
-    /// # Errors
-    /// [`Error::Data`] where a picture can't be encoded.
-    pub fn render(&self, entry: &Entry) -> Result<Rendered> {
-        rendered(entry, self.side)
+    /// What renders entries for this page.
+    pub fn renderer(&self) -> Renderer {
+        self.renderer
     }
 
     /// Puts a rendered entry into the page.
@@ -412,7 +428,7 @@ mod tests {
             truth: None,
             notes: vec!["<note>".into()],
         };
-        let rendered = gallery.render(&entry).unwrap();
+        let rendered = gallery.renderer().render(&entry).unwrap();
         gallery.push(rendered).unwrap();
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use image::RgbImage;
 
 use super::chart::histogram;
-use super::gallery::{Entry, Gallery, Truth};
+use super::gallery::{Entry, Gallery, Rendered, Renderer, Truth};
 use super::html::escape;
 use crate::dataset::GOOD;
 use crate::error::Result;
@@ -19,6 +19,53 @@ pub struct VerdictPage {
     gallery: Gallery,
     /// Scores by what the images really show; all under one name where that is not known.
     groups: BTreeMap<String, Vec<f64>>,
+}
+
+/// Renders verdicts for a page, on any thread.
+#[derive(Clone, Copy, Debug)]
+pub struct VerdictRenderer {
+    renderer: Renderer,
+    scale: ScoreScale,
+}
+
+/// A verdict ready to be put into its [`VerdictPage`].
+#[derive(Clone, Debug)]
+pub struct RenderedVerdict {
+    group: String,
+    score: f64,
+    rendered: Rendered,
+}
+
+impl VerdictRenderer {
+    /// Renders a verdict with its upright image; `truth` is what the image really shows, where that
+    /// is known, `notes` are further paragraphs in plain text.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] where a picture can't be encoded.
+    pub fn render(
+        self,
+        verdict: &Verdict,
+        image: &RgbImage,
+        truth: Option<Truth>,
+        notes: Vec<String>,
+    ) -> Result<RenderedVerdict> {
+        let map = verdict.map.mapv(|score| self.scale.unit(score) as f32);
+        let rendered = self.renderer.render(&Entry {
+            name: verdict.path.display().to_string(),
+            score: verdict.image_score,
+            anomalous: verdict.anomalous,
+            image,
+            map: map.view(),
+            regions: &verdict.regions,
+            truth,
+            notes,
+        })?;
+        Ok(RenderedVerdict {
+            group: truth.map_or("images", |t| t.kind).to_string(),
+            score: verdict.image_score,
+            rendered,
+        })
+    }
 }
 
 impl VerdictPage {
@@ -33,36 +80,22 @@ impl VerdictPage {
         })
     }
 
-    /// Adds a verdict with its upright image; `map_scale` is the bank's, `truth` what the image
-    /// really shows, where that is known, `notes` are further paragraphs in plain text.
+    /// What renders verdicts for this page; for maps, `scale` is the bank's.
+    pub fn renderer(&self, scale: ScoreScale) -> VerdictRenderer {
+        VerdictRenderer {
+            renderer: self.gallery.renderer(),
+            scale,
+        }
+    }
+
+    /// Puts a rendered verdict into the page.
     ///
     /// # Errors
-    /// [`crate::Error::Data`] where a picture can't be encoded, [`crate::Error::Io`].
-    pub fn add(
-        &mut self,
-        verdict: &Verdict,
-        image: &RgbImage,
-        map_scale: ScoreScale,
-        truth: Option<Truth>,
-        notes: Vec<String>,
-    ) -> Result<()> {
-        let map = verdict.map.mapv(|score| map_scale.unit(score) as f32);
-        let rendered = self.gallery.render(&Entry {
-            name: verdict.path.display().to_string(),
-            score: verdict.image_score,
-            anomalous: verdict.anomalous,
-            image,
-            map: map.view(),
-            regions: &verdict.regions,
-            truth,
-            notes,
-        })?;
-        let group = truth.map_or("images", |t| t.kind).to_string();
-        self.groups
-            .entry(group)
-            .or_default()
-            .push(verdict.image_score);
-        self.gallery.push(rendered)
+    /// As [`Gallery::push`].
+    pub fn push(&mut self, verdict: RenderedVerdict) -> Result<()> {
+        let group = self.groups.entry(verdict.group).or_default();
+        group.push(verdict.score);
+        self.gallery.push(verdict.rendered)
     }
 
     /// Writes the page. `summary` is plain text, one paragraph a line.

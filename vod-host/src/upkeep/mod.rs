@@ -8,7 +8,8 @@ mod update;
 pub use drift::{Drift, Samples, Shift, drift, mann_whitney};
 pub use recalibrate::{FrameScores, OperatingPoint, Recalibration, recalibrate};
 pub use update::{
-    AddedDefect, AddedReference, HeldBackChange, MissedDefect, Update, UpdateOptions, update,
+    AddedDefect, AddedReference, DefectEffect, HeldBackChange, MissedDefect, Update, UpdateOptions,
+    update,
 };
 
 use std::path::PathBuf;

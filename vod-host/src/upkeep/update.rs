@@ -64,8 +64,26 @@ pub struct Update {
     pub held_back: Vec<HeldBackChange>,
     /// Share of the discriminant before and after.
     pub blend: (f64, f64),
+    /// What the defects do to the scores; `None` where none were added.
+    pub effect: Option<DefectEffect>,
     /// Images that could not be read, or are references already.
     pub failures: Vec<Error>,
+}
+
+/// What defects that were added do to the scores of the new bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DefectEffect {
+    /// The discriminant that they were fitted into is part of the score.
+    Scored,
+    /// None: the score is plain distance, and one defect is too few to choose a share on.
+    OneDefect,
+    /// None: the score is plain distance, and there is no normal patch to try a share on, since there
+    /// are no new references and the bank holds none back.
+    NothingToTryOn,
+    /// None: the score is plain distance, which tells these defects from normal patches as well as any
+    /// share of the discriminant does.
+    DistanceIsBest,
 }
 
 /// A new reference. Scores are on the scale 0 to 1 of the bank before and of the bank after.
@@ -190,10 +208,14 @@ pub fn update(
     let known = records.origins.is_some();
     let against = |added: usize| Against::Without(old_references + added);
 
+    // Old references that can be scored again.
+    let held: &[HeldBack] = match (&records.calibration, known) {
+        (Some(calibration), true) => &calibration.held_back,
+        _ => &[],
+    };
     let (discriminant, moments) = match &records.moments {
         Some(moments) => {
-            let (discriminant, moments) =
-                refit(file, &bank, moments, &rows, &good, &bad, old_references)?;
+            let (discriminant, moments) = refit(file, &bank, moments, &rows, &good, &bad, held)?;
             (Some(discriminant), Some(moments))
         }
         None => (None, None),
@@ -225,10 +247,6 @@ pub fn update(
     };
 
     // Old references, each without its own rows, before and after.
-    let held: &[HeldBack] = match (&records.calibration, known) {
-        (Some(calibration), true) => &calibration.held_back,
-        _ => &[],
-    };
     let rescored: Vec<(i32, i32, Vec<usize>)> = held
         .par_iter()
         .map(|held| {
@@ -341,6 +359,13 @@ pub fn update(
             })
             .collect(),
         blend: (file.host().blend, host.blend),
+        effect: match (bad.len(), host.blend) {
+            (0, _) => None,
+            (1, 0.0) => Some(DefectEffect::OneDefect),
+            (_, 0.0) if good.is_empty() && held.is_empty() => Some(DefectEffect::NothingToTryOn),
+            (_, 0.0) => Some(DefectEffect::DistanceIsBest),
+            _ => Some(DefectEffect::Scored),
+        },
         bank: new,
         failures,
     })
@@ -483,7 +508,8 @@ fn merged_rows(
 }
 
 /// Fits the discriminant again from the kept moments and the new pictures, and chooses its share anew
-/// where there are two defects or more to choose it on.
+/// where there are two defects or more to choose it on: beside the patches of the new references, or
+/// where there are none, of those that the bank holds back.
 fn refit(
     file: &BankFile,
     bank: &Bank,
@@ -491,10 +517,11 @@ fn refit(
     rows: &Rows,
     good: &[Picture],
     bad: &[Picture],
-    old_references: usize,
+    held: &[HeldBack],
 ) -> Result<(Discriminant, ClassMoments)> {
     let dimension = bank.dimension();
     let kind = bank.parts().values;
+    let old_references = file.host().references.len();
     let normal_profiles: Vec<Profiles> = good
         .par_iter()
         .enumerate()
@@ -549,36 +576,70 @@ fn refit(
         shrinkage_lda(&normal, &abnormal, kept.shrinkage)
     };
     let mut blend = file.host().blend;
-    if bad.len() >= 2 && !good.is_empty() {
+    if bad.len() >= 2 && !(good.is_empty() && held.is_empty()) {
         let folds: Vec<Vec<f64>> = (0..bad.len())
             .map(|n| weights(&missed(Some(n))))
             .collect::<Result<_>>()?;
         let all = weights(&missed(None))?;
+        let score = |blend: f64, weights: &[f64], values: &[i16], length: f64| {
+            let terms = weights.iter().zip(values);
+            let sum: f64 = terms.map(|(w, &v)| w * f64::from(v)).sum();
+            blend * sum + (1.0 - blend) * length / kept.length_spread
+        };
+        let scores = |blend: f64, weights: &[f64], profiles: &Profiles| -> Vec<f64> {
+            let patches = profiles.values.chunks_exact(dimension);
+            let patches = patches.zip(&profiles.lengths);
+            patches
+                .map(|(values, &length)| score(blend, weights, values, length))
+                .collect()
+        };
+        let held_profiles: Vec<Profiles> = if good.is_empty() {
+            held.par_iter()
+                .map(|held| {
+                    let own = Against::Without(held.reference as usize);
+                    let queries = bytemuck::cast_slice(&held.features);
+                    profiles_against(queries, rows, own, dimension, Space::Values(kind))
+                })
+                .collect::<Result<_>>()?
+        } else {
+            Vec::new()
+        };
         let quality = |blend: f64| {
-            let mut scores = Vec::new();
+            let mut found = Vec::new();
             let mut labels = Vec::new();
             let mut put = |profiles: &Profiles, weights: &[f64], abnormal: bool| {
-                let patches = profiles.values.chunks_exact(dimension);
-                for (values, length) in patches.zip(&profiles.lengths) {
-                    let terms = weights.iter().zip(values);
-                    let sum: f64 = terms.map(|(w, &v)| w * f64::from(v)).sum();
-                    let score = blend * sum + (1.0 - blend) * length / kept.length_spread;
-                    scores.push(score as f32);
-                    labels.push(abnormal);
-                }
+                let scores = scores(blend, weights, profiles);
+                found.extend(scores.into_iter().map(|score| score as f32));
+                labels.resize(found.len(), abnormal);
             };
-            for profiles in &normal_profiles {
+            for profiles in normal_profiles.iter().chain(&held_profiles) {
                 put(profiles, &all, false);
             }
             for (profiles, weights) in bad_profiles.iter().zip(&folds) {
                 put(profiles, weights, true);
             }
-            average_precision(&scores, &labels).unwrap_or(0.0)
+            average_precision(&found, &labels).unwrap_or(0.0)
         };
-        let mut best = quality(blend);
+        // The patches that are held back were the highest by the old score, so that any other score
+        // finds them lower. What the moments say of all normal patches guards against that: how far
+        // the defects are above their mean. Both terms have a deviation of 1 on normal patches, hence
+        // the sum one of at most 1: a share is not taken for better than it is.
+        let margin = |blend: f64| {
+            let length = normal.mean_length(kept.length_spread);
+            let above = bad_profiles.iter().zip(&folds).map(|(profiles, weights)| {
+                let scores = scores(blend, weights, profiles);
+                let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+                let usual = blend * normal.mean_along(weights)
+                    + (1.0 - blend) * length / kept.length_spread;
+                mean - usual
+            });
+            above.sum::<f64>() / bad.len() as f64
+        };
+        let (mut best, least) = (quality(blend), margin(blend));
         for &candidate in &kept.blends {
             let found = quality(candidate);
-            if found > best + 1e-9 {
+            let is_safe = !good.is_empty() || margin(candidate) > least;
+            if found > best + 1e-9 && is_safe {
                 (best, blend) = (found, candidate);
             }
         }

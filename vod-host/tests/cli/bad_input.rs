@@ -49,14 +49,10 @@ fn a_long_image_of_20000_pixels_is_scored() {
     image::GrayImage::from_fn(20_000, 300, |x, y| image::Luma([(x ^ y) as u8]))
         .save(&path)
         .unwrap();
-    let output = vod(&[
-        "score",
-        "--bank",
-        &golden_bank(),
-        path.to_str().unwrap(),
-        "--format",
-        "csv",
-    ]);
+    let output = vod_with(
+        "score --bank {} {} --format csv",
+        &[&golden_bank(), path.to_str().unwrap()],
+    );
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
@@ -136,18 +132,14 @@ fn features_that_are_no_numbers_are_refused() {
     )
     .unwrap();
     let out = folder.path().join("x.vod");
-    let output = vod(&[
-        "fit",
-        references().to_str().unwrap(),
-        "--shots",
-        "1",
-        "--size",
-        "128",
-        "--backbone",
-        path.to_str().unwrap(),
-        "--out",
-        out.to_str().unwrap(),
-    ]);
+    let output = vod_with(
+        "fit {} --shots 1 --size 128 --backbone {} --out {}",
+        &[
+            references().to_str().unwrap(),
+            path.to_str().unwrap(),
+            out.to_str().unwrap(),
+        ],
+    );
     check_error(&output, 1, "NaN or infinity");
     assert!(!out.exists());
 }
@@ -163,18 +155,15 @@ fn names_with_blanks_and_without_utf8_are_taken() {
     std::fs::copy(references().join("000.png"), line.join(name)).unwrap();
     let maps = folder.path().join("maps");
     let report = folder.path().join("report.html");
-    let output = vod(&[
-        "score",
-        "--bank",
-        &golden_bank(),
-        line.to_str().unwrap(),
-        "--format",
-        "json",
-        "--heatmaps",
-        maps.to_str().unwrap(),
-        "--report",
-        report.to_str().unwrap(),
-    ]);
+    let output = vod_with(
+        "score --bank {} {} --format json --heatmaps {} --report {}",
+        &[
+            &golden_bank(),
+            line.to_str().unwrap(),
+            maps.to_str().unwrap(),
+            report.to_str().unwrap(),
+        ],
+    );
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("caf\u{fffd} <b>.png"));
     assert_eq!(std::fs::read_dir(maps).unwrap().count(), 1);
@@ -187,15 +176,10 @@ fn names_with_blanks_and_without_utf8_are_taken() {
 fn a_full_disk_is_told_and_a_device_stays_one() {
     use std::os::unix::fs::FileTypeExt;
     let image = references().join("000.png");
-    let output = vod(&[
-        "score",
-        "--bank",
-        &golden_bank(),
-        image.to_str().unwrap(),
-        "--json",
-        "/dev/full",
-        "--force",
-    ]);
+    let output = vod_with(
+        "score --bank {} {} --json /dev/full --force",
+        &[&golden_bank(), image.to_str().unwrap()],
+    );
     check_error(&output, 1, "/dev/full: No space left on device");
     let kind = std::fs::metadata("/dev/full").unwrap().file_type();
     assert!(kind.is_char_device());
@@ -206,14 +190,10 @@ fn a_full_disk_is_told_and_a_device_stays_one() {
 fn a_folder_that_can_not_be_written_is_named() {
     let image = references().join("000.png");
     // No user may create files here, not even the superuser.
-    let output = vod(&[
-        "score",
-        "--bank",
-        &golden_bank(),
-        image.to_str().unwrap(),
-        "--json",
-        "/proc/verdicts.json",
-    ]);
+    let output = vod_with(
+        "score --bank {} {} --json /proc/verdicts.json",
+        &[&golden_bank(), image.to_str().unwrap()],
+    );
     check_error(&output, 1, "/proc/verdicts.json: ");
 }
 

@@ -22,6 +22,18 @@ fn vod(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
+/// Runs a command given as a line of words, in which each `{}` stands for the next of `values`.
+fn vod_with(line: &str, values: &[&str]) -> Output {
+    let mut values = values.iter();
+    let words = line.split(' ').map(|word| match word {
+        "{}" => values.next().expect("a value for each {}"),
+        word => word,
+    });
+    let output = vod(&words.collect::<Vec<_>>());
+    assert!(values.next().is_none(), "a {{}} for each value of {line}");
+    output
+}
+
 /// Runs a command that must succeed, and gives what it printed.
 fn done(arguments: &[&str]) -> String {
     let output = vod(arguments);

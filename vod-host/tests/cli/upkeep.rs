@@ -56,16 +56,10 @@ fn calibrate_writes_a_new_bank_and_shows_the_trade_off() {
     assert!(text(&again.stderr).contains("--force"));
     let references = sample("train/good");
     let other = path(folder.path(), "other.vod");
-    let output = vod(&[
-        "calibrate",
-        &bank,
-        "--good",
-        &references,
-        "--out",
-        &other,
-        "--json",
-        "-",
-    ]);
+    let output = vod_with(
+        "calibrate {} --good {} --out {} --json -",
+        &[&bank, &references, &other],
+    );
     assert_eq!(
         text(&output.stderr).matches("left out").count(),
         4,
@@ -193,6 +187,48 @@ fn masks_say_which_patches_a_missed_defect_has() {
 }
 
 #[test]
+fn defects_alone_enter_the_score_or_the_reason_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    // Plain distance is all that this bank has been given to score with.
+    let bank = fitted(folder.path(), 4, "128", &[]);
+    assert_eq!(
+        json(&vod(&["inspect", &bank, "--json", "-"]))["discriminant_share"],
+        0.0
+    );
+    let scores = |bank: &str| done(&["score", "--bank", bank, &sample("test/good")]);
+    let update = |number: usize| {
+        let bad = folder.path().join(format!("bad {number}"));
+        std::fs::create_dir(&bad).unwrap();
+        for i in 0..number {
+            let name = format!("{i:03}.png");
+            copy(sample("test/defective/") + &name, bad.join(&name));
+        }
+        let new = path(folder.path(), &format!("new-{number}.vod"));
+        let line = "update {} --bad {} --out {} --json -";
+        let summary = json(&vod_with(line, &[&bank, bad.to_str().unwrap(), &new]));
+        (new, summary)
+    };
+    let (new, summary) = update(1);
+    assert_eq!(summary["defect_effect"], "one_defect");
+    let note = summary["note"].as_str().unwrap();
+    assert!(note.starts_with("the bank scores as before"), "{note}");
+    assert!(note.contains("add two defects"), "{note}");
+    assert_eq!(scores(&bank), scores(&new));
+
+    let (new, summary) = update(6);
+    let share = summary["discriminant_share_after"].as_f64().unwrap();
+    if share > 0.0 {
+        assert_eq!(summary["defect_effect"], "scored");
+        let note = summary["note"].as_str().unwrap();
+        assert!(note.starts_with("the threshold is an estimate"), "{note}");
+        assert_ne!(scores(&bank), scores(&new));
+    } else {
+        assert_eq!(summary["defect_effect"], "distance_is_best");
+        assert_eq!(scores(&bank), scores(&new));
+    }
+}
+
+#[test]
 fn a_version_1_bank_takes_references_but_no_defects() {
     let folder = tempfile::tempdir().unwrap();
     let bank = golden_bank();
@@ -222,16 +258,10 @@ fn drift_says_yes_or_no() {
     let (good, bad) = (sample("test/good"), sample("test/defective"));
     vod(&["calibrate", &bank, "--good", &good, "--out", &new]);
     let report = path(folder.path(), "drift.html");
-    let same = json(&vod(&[
-        "drift",
-        &new,
-        &good,
-        "--json",
-        "-",
-        "--report",
-        &report,
-        "--fail-on-drift",
-    ]));
+    let same = json(&vod_with(
+        "drift {} {} --json - --report {} --fail-on-drift",
+        &[&new, &good, &report],
+    ));
     assert_eq!(same["drifted"], false);
     assert_eq!(same["higher_share"], 0.5);
     let page = std::fs::read_to_string(report).unwrap();
@@ -264,15 +294,10 @@ fn scores_are_explained_down_to_reference_and_channels() {
     let folder = tempfile::tempdir().unwrap();
     let bank = fitted(folder.path(), 4, "128", &[]);
     let defect = sample("test/defective/002.png");
-    let output = vod(&[
-        "score",
-        "--bank",
-        &bank,
-        &defect,
-        "--explain",
-        "--format",
-        "json",
-    ]);
+    let output = vod_with(
+        "score --bank {} {} --explain --format json",
+        &[&bank, &defect],
+    );
     let verdict = json(&output);
     let first = &verdict["regions"][0]["explanation"];
     let explanation = if first.is_null() {
@@ -322,16 +347,10 @@ fn maps_are_written_in_the_size_of_the_image() {
     let maps = path(folder.path(), "maps");
     let defect = sample("test/defective/002.png");
     for format in ["png", "npy"] {
-        let output = vod(&[
-            "score",
-            "--bank",
-            &bank,
-            &defect,
-            "--maps",
-            &maps,
-            "--map-format",
-            format,
-        ]);
+        let output = vod_with(
+            "score --bank {} {} --maps {} --map-format {}",
+            &[&bank, &defect, &maps, format],
+        );
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
     let picture = image::open(Path::new(&maps).join("002.png.png"))

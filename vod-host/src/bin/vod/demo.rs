@@ -99,6 +99,8 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
 
     let scorer = ImageScorer::new(&fitted.bank, &*backbone)?;
     let mut page = VerdictPage::create(&report, true, data.tests.len())?;
+    let map_scale = scorer.map_scale()?;
+    let renderer = page.renderer(map_scale);
     let mut verdicts = Vec::new();
     let mut failed = fitted.failures.len();
     let to_stdout = arguments.json.as_deref() == Some("-");
@@ -126,7 +128,6 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             }
         };
         let picture = image::load(&path)?;
-        let map_scale = scorer.map_scale()?;
         let tinted = overlay(&picture, &verdict, map_scale);
         let name = format!(
             "{kind}-{}.png",
@@ -138,7 +139,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             kind: &kind,
             mask: None,
         };
-        page.add(&verdict, &picture, map_scale, Some(truth), Vec::new())?;
+        page.push(renderer.render(&verdict, &picture, Some(truth), Vec::new())?)?;
         let word = if verdict.anomalous {
             "ANOMALOUS"
         } else {

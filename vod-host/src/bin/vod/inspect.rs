@@ -140,16 +140,19 @@ impl NetworkInspection {
             let around = layer.skip.map_or(String::new(), |skip| {
                 format!(", adds the input of layer {}", number - i32::from(skip))
             });
+            let LayerInspection {
+                operation,
+                kernel,
+                stride,
+                inputs,
+                outputs,
+                weight_bytes,
+                ..
+            } = layer;
+            let macs = layer.macs_per_frame as f64 / 1e6;
             text += &format!(
-                "  layer {number:<2}  {operation:<11} {k} x {k}, stride {stride}, {inputs:>3} to {outputs:>3} channels, \
-                 {weights:>6} weights, {macs:>5.1} M MACs{around}\n",
-                operation = layer.operation,
-                k = layer.kernel,
-                stride = layer.stride,
-                inputs = layer.inputs,
-                outputs = layer.outputs,
-                weights = layer.weight_bytes,
-                macs = layer.macs_per_frame as f64 / 1e6,
+                "  layer {number:<2}  {operation:<11} {kernel} x {kernel}, stride {stride}, {inputs:>3} to {outputs:>3} channels, \
+                 {weight_bytes:>6} weights, {macs:>5.1} M MACs{around}\n",
             );
         }
         text

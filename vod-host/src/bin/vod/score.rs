@@ -9,7 +9,7 @@ use ndarray::Array2;
 use vod_host::bank_file::write_file;
 use vod_host::image;
 use vod_host::report::heatmap::overlay;
-use vod_host::report::verdicts::VerdictPage;
+use vod_host::report::verdicts::{RenderedVerdict, VerdictPage, VerdictRenderer};
 use vod_host::score::{ImageScorer, ScoreScale, Verdict};
 use vod_host::{Error, Result};
 
@@ -107,27 +107,48 @@ impl MapFormat {
     }
 }
 
-/// The files of one image, ready to be written: encoding takes longer than scoring with a fast
+/// What is written of one image, ready to be written: encoding takes longer than scoring with a fast
 /// backbone.
 struct Encoded {
     map: Option<Vec<u8>>,
     overlay: Option<Vec<u8>>,
+    rendered: Option<RenderedVerdict>,
 }
 
 impl Encoded {
-    fn new(verdict: &Verdict, arguments: &Arguments, map_scale: ScoreScale) -> Result<Self> {
+    fn new(
+        verdict: &Verdict,
+        arguments: &Arguments,
+        map_scale: ScoreScale,
+        renderer: Option<VerdictRenderer>,
+    ) -> Result<Self> {
         let map = arguments.maps.as_ref().map(|_| {
             let format = arguments.map_format;
             format.encode(&verdict.pixel_map(map_scale))
         });
-        let overlay = arguments.heatmaps.as_ref().map(|_| {
-            image::load_and(&verdict.path, |picture| {
-                encode_png(&verdict.path, &overlay(&picture, verdict, map_scale))
+        let map = map.transpose()?;
+        if arguments.heatmaps.is_none() && renderer.is_none() {
+            return Ok(Self {
+                map,
+                overlay: None,
+                rendered: None,
+            });
+        }
+        image::load_and(&verdict.path, |picture| {
+            let overlay = arguments.heatmaps.as_ref().map(|_| {
+                let drawn = overlay(&picture, verdict, map_scale);
+                encode_png(&verdict.path, &drawn)
+            });
+            let rendered = renderer.map(|renderer| {
+                let explanations = verdict.explanations();
+                let notes = explanations.flat_map(|e| e.sentences()).collect();
+                renderer.render(verdict, &picture, None, notes)
+            });
+            Ok(Self {
+                map,
+                overlay: overlay.transpose()?,
+                rendered: rendered.transpose()?,
             })
-        });
-        Ok(Self {
-            map: map.transpose()?,
-            overlay: overlay.transpose()?,
         })
     }
 }
@@ -167,7 +188,8 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let mut page = arguments.report.as_ref().map(create).transpose()?;
     let (mut count, mut anomalies) = (0, 0);
     let map_scale = scorer.map_scale()?;
-    let encode = |verdict: &Verdict| Encoded::new(verdict, arguments, map_scale);
+    let renderer = page.as_ref().map(|page| page.renderer(map_scale));
+    let encode = |verdict: &Verdict| Encoded::new(verdict, arguments, map_scale, renderer);
     scorer.score_all_then(paths.iter().cloned(), encode, |_, result| {
         bar.inc(1);
         let (verdict, encoded) = match result {
@@ -195,11 +217,8 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
             let target = target_path(folder, &base, &verdict.path, "png");
             write_making_folders(&target, &bytes, arguments.force)?;
         }
-        if let Some(page) = &mut page {
-            let picture = image::load(&verdict.path)?;
-            let explanations = verdict.explanations();
-            let notes = explanations.flat_map(|e| e.sentences()).collect();
-            page.add(&verdict, &picture, map_scale, None, notes)?;
+        if let (Some(page), Some(rendered)) = (&mut page, encoded.rendered) {
+            page.push(rendered)?;
         }
         Ok(())
     })?;

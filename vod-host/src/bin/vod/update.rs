@@ -9,7 +9,7 @@ use vod_host::bank_file::check_output;
 use vod_host::features::Extractor;
 use vod_host::fit::DEFAULT_ROW_BYTES;
 use vod_host::upkeep::{
-    self, AddedDefect, AddedReference, HeldBackChange, MissedDefect, UpdateOptions,
+    self, AddedDefect, AddedReference, DefectEffect, HeldBackChange, MissedDefect, UpdateOptions,
 };
 use vod_host::{Result, image};
 
@@ -64,6 +64,10 @@ struct Summary<'s> {
     held_back: &'s [HeldBackChange],
     discriminant_share_before: f64,
     discriminant_share_after: f64,
+    /// What the defects do to the scores; null without defects.
+    defect_effect: Option<DefectEffect>,
+    /// What to do next, where they do nothing or leave the threshold an estimate.
+    note: Option<String>,
     raw_threshold_before: i32,
     raw_threshold_after: i32,
 }
@@ -107,6 +111,11 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         held_back: &updated.held_back,
         discriminant_share_before: updated.blend.0,
         discriminant_share_after: updated.blend.1,
+        defect_effect: updated.effect,
+        note: updated.effect.and_then(|effect| {
+            let is_same = updated.blend.0 == updated.blend.1;
+            note(effect, updated.good.is_empty(), is_same)
+        }),
         raw_threshold_before: file.host().calibration.threshold,
         raw_threshold_after: updated.bank.host().calibration.threshold,
     };
@@ -133,6 +142,44 @@ fn mask_of(masks: &Path, image: &Path) -> Option<PathBuf> {
             masks.join(name)
         })
         .find(|path| path.is_file())
+}
+
+/// Why the defects change no score and what to do about it, or where they do, what is open.
+fn note(effect: DefectEffect, without_good: bool, is_same_share: bool) -> Option<String> {
+    let (reason, then) = match effect {
+        DefectEffect::Scored => {
+            // The held-back patches were the highest by the old score, not by the new one.
+            let text = "the threshold is an estimate, from the held-back patches alone: set it on good \
+                        images (vod calibrate)";
+            return (without_good && !is_same_share).then(|| text.into());
+        }
+        DefectEffect::OneDefect => (
+            "one defect is too few to choose a share of the discriminant on",
+            "add two defects or more at once",
+        ),
+        DefectEffect::NothingToTryOn => (
+            "the bank holds no normal patches back to try a share of the discriminant on",
+            "add good images beside them (--good)",
+        ),
+        DefectEffect::DistanceIsBest if without_good => (
+            "no share of the discriminant tells them from held-back normal patches with certainty better",
+            "add good images beside them (--good), on which more can be told, or lower the threshold \
+             (vod calibrate)",
+        ),
+        DefectEffect::DistanceIsBest => (
+            "no share of the discriminant tells them from the new normal patches better",
+            "lower the threshold (vod calibrate), or fit with larger images (--size) or the other \
+             backbone",
+        ),
+    };
+    let unchanged = if without_good {
+        "the bank scores as before"
+    } else {
+        "the defects change no score"
+    };
+    Some(format!(
+        "{unchanged}: its score is plain distance, and {reason}; {then}"
+    ))
 }
 
 fn table(summary: &Summary) -> String {
@@ -185,6 +232,9 @@ fn table(summary: &Summary) -> String {
             found(|d| d.before),
             found(|d| d.after)
         );
+    }
+    if let Some(note) = &summary.note {
+        let _ = writeln!(text, "{note}");
     }
     let _ = writeln!(
         text,
