@@ -1,17 +1,40 @@
 //! A threshold at a wanted false-positive rate from left-out normal scores (method, step 9).
 
+/// How much the logarithm of normal frames' scores varies on a part: what is believed before any score
+/// is seen, as a scaled inverse chi-squared distribution of the variance.
+///
+/// Scores are proportional to the residuals (a discriminant without a constant is), so that ratios
+/// are comparable between parts. Both were measured on reference images (`docs/results.md`).
+struct Prior {
+    /// Standard deviation.
+    spread: f64,
+    /// Scores that the belief is worth.
+    weight: f64,
+}
+
+const LEFT_OUT: Prior = Prior {
+    spread: 0.15,
+    weight: 4.0,
+};
+
+/// Of one reference's copies the mean is one score, whose distance from that of another part is all
+/// that varies.
+const OF_COPIES: Prior = Prior {
+    spread: 0.25,
+    weight: 10.0,
+};
+/// Logarithm of the factor by which the scores of other parts are above those of copies.
+const COPIES_TOO_LOW: f64 = 0.43;
+
 /// Threshold that a share `fpr` of normal frames is expected to reach, from image scores of
 /// left-out normal frames.
 ///
-/// With at least `1 / fpr` scores the empirical quantile; with fewer the Student-t prediction
-/// interval (mean and deviation are estimated from these few, and the interval knows it); with one
-/// score twice its distance from 0, which is a guess.
+/// With at least `1 / fpr` scores the empirical quantile. With fewer the bound of a Student-t prediction
+/// for the logarithm of the next score, the variance being estimated from the scores and from what
+/// other parts vary (conjugate normal model, Gelman et al., Bayesian Data Analysis, 3.3). Where scores
+/// are not above 0, the same for the scores themselves without knowledge of other parts.
 pub fn threshold(scores: &[f64], fpr: f64) -> f64 {
     let count = scores.len();
-    let mean = scores.iter().sum::<f64>() / count.max(1) as f64;
-    if count < 2 {
-        return mean + mean.abs().max(1.0);
-    }
     if count as f64 * fpr >= 1.0 {
         let mut sorted = scores.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -20,9 +43,46 @@ pub fn threshold(scores: &[f64], fpr: f64) -> f64 {
         let high = (low + 1).min(count - 1);
         return sorted[low] + (place - low as f64).clamp(0.0, 1.0) * (sorted[high] - sorted[low]);
     }
-    let n = count as f64;
-    let variance = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    mean + student_t_quantile(1.0 - fpr, n - 1.0) * (variance * (1.0 + 1.0 / n)).sqrt()
+    match logarithms(scores) {
+        Some(logarithms) => prediction_bound(&logarithms, &LEFT_OUT, fpr).exp(),
+        None if count < 2 => {
+            let only = scores.first().copied().unwrap_or_default();
+            only + only.abs().max(1.0)
+        }
+        None => {
+            let unknown = Prior {
+                spread: 0.0,
+                weight: 0.0,
+            };
+            prediction_bound(scores, &unknown, fpr)
+        }
+    }
+}
+
+/// The same from scores of lightly changed copies of the only reference: a guess, that goes by how
+/// far above them other parts are elsewhere.
+pub fn threshold_of_copies(scores: &[f64], fpr: f64) -> f64 {
+    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+    match logarithms(&[mean]) {
+        Some(logarithm) => (prediction_bound(&logarithm, &OF_COPIES, fpr) + COPIES_TOO_LOW).exp(),
+        None => threshold(&[mean], fpr),
+    }
+}
+
+/// `None` without any, or where one is not above 0.
+fn logarithms(scores: &[f64]) -> Option<Vec<f64>> {
+    let positive = !scores.is_empty() && scores.iter().all(|score| *score > 0.0);
+    positive.then(|| scores.iter().map(|score| score.ln()).collect())
+}
+
+/// What the next value reaches with a probability of `fpr`.
+fn prediction_bound(values: &[f64], prior: &Prior, fpr: f64) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    let freedom = prior.weight + n - 1.0;
+    let variance = (prior.weight * prior.spread.powi(2) + squares) / freedom;
+    mean + student_t_quantile(1.0 - fpr, freedom) * (variance * (1.0 + 1.0 / n)).sqrt()
 }
 
 /// Quantile of Student's t distribution with `freedom` degrees of freedom.
@@ -49,7 +109,7 @@ pub fn student_t_quantile(probability: f64, freedom: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{student_t_quantile, threshold};
+    use super::{student_t_quantile, threshold, threshold_of_copies};
 
     #[test]
     fn student_t_quantiles_equal_the_tables() {
@@ -71,8 +131,39 @@ mod tests {
     }
 
     #[test]
-    fn few_scores_put_the_threshold_above_them_all() {
-        assert!(threshold(&[1.0, 1.2, 0.9, 1.1], 0.01) > 1.5);
+    fn few_scores_are_believed_to_vary_as_on_other_parts() {
+        // t(0.99, 7) = 2.9980, spread 0.15 worth four scores, four scores without any.
+        let expected = 10.0 * (2.9980 * (4.0 * 0.15f64.powi(2) / 7.0 * 1.25).sqrt()).exp();
+        let found = threshold(&[10.0; 4], 0.01);
+        assert!((found - expected).abs() < 1e-2, "{found} {expected}");
+        assert!(threshold(&[10.0, 10.0], 0.01) > found);
+        assert!(threshold(&[7.0, 10.0, 13.0, 10.0], 0.01) > found);
         assert!(threshold(&[3.0], 0.01) > 3.0);
+    }
+
+    #[test]
+    fn thresholds_have_the_unit_of_the_scores() {
+        let scores = [1.0, 1.2, 0.9, 1.1];
+        let thousand = scores.map(|score| 1000.0 * score);
+        for rule in [threshold, threshold_of_copies] {
+            let (small, large) = (rule(&scores, 0.01), rule(&thousand, 0.01));
+            assert!((large / small - 1000.0).abs() < 1e-6, "{small} {large}");
+        }
+    }
+
+    #[test]
+    fn copies_of_one_image_count_as_one_score() {
+        let once = threshold_of_copies(&[5.0], 0.01);
+        let found = threshold_of_copies(&[4.0, 5.0, 6.0, 5.0], 0.01);
+        assert!((found - once).abs() < 1e-9);
+        assert!(found > threshold(&[4.0, 5.0, 6.0, 5.0], 0.01));
+    }
+
+    #[test]
+    fn scores_that_are_not_above_zero_are_bounded_by_themselves_alone() {
+        // t(0.99, 3) = 4.5407.
+        let expected = 4.5407 * (2.0f64 / 3.0 * 1.25).sqrt();
+        let found = threshold(&[-1.0, 1.0, 0.0, 0.0], 0.01);
+        assert!((found - expected).abs() < 1e-3, "{found} {expected}");
     }
 }

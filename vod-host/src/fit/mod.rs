@@ -19,7 +19,7 @@ use vod_core::{
 
 pub(crate) use basis::range_limit;
 pub use basis::{Transform, flat};
-pub use calibrate::{student_t_quantile, threshold};
+pub use calibrate::{student_t_quantile, threshold, threshold_of_copies};
 pub use discriminant::{Contrast, Moments, shrinkage_lda};
 pub use quantise::{Discriminant, smoothing_taps};
 pub(crate) use quantise::{cell_table, fixed_point, search_bank};
@@ -1102,13 +1102,18 @@ fn calibrate(
     let mut sorted = scores.clone();
     sorted.sort_by(f64::total_cmp);
     let normal_score = sorted[sorted.len() / 2] as i32;
+    let is_guess = !options.paired && probes.iter().all(|p| p.against == Against::All);
+    let threshold = |scores: &[f64]| match is_guess {
+        true => threshold_of_copies(scores, options.fpr),
+        false => threshold(scores, options.fpr),
+    };
     let calibration = Calibration {
-        threshold: score_units(threshold(&scores, options.fpr)).max(normal_score + 1),
+        threshold: score_units(threshold(&scores)).max(normal_score + 1),
         normal_score,
-        map_threshold: score_units(threshold(&peaks, options.fpr)),
+        map_threshold: score_units(threshold(&peaks)),
         fpr: options.fpr,
         scores: normal.iter().map(|f| f.score).collect(),
-        is_guess: !options.paired && probes.iter().all(|p| p.against == Against::All),
+        is_guess,
         synthetic: synthetic_figures(probes, &scored),
     };
     let frames = CalibrationFrames {
