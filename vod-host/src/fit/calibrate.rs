@@ -12,19 +12,16 @@ struct Prior {
     weight: f64,
 }
 
-const LEFT_OUT: Prior = Prior {
+const OTHER_PARTS: Prior = Prior {
     spread: 0.15,
     weight: 4.0,
 };
 
-/// Of one reference's copies the mean is one score, whose distance from that of another part is all
-/// that varies.
-const OF_COPIES: Prior = Prior {
-    spread: 0.25,
-    weight: 10.0,
-};
-/// Logarithm of the factor by which the scores of other parts are above those of copies.
-const COPIES_TOO_LOW: f64 = 0.43;
+/// How the logarithm of another part's score lies to that of a single reference's copies, on reference
+/// images (`docs/results.md`): mean, standard deviation, and degrees of freedom for what is not known of both.
+const ABOVE_COPIES: f64 = 0.43;
+const ABOVE_COPIES_SPREAD: f64 = 0.25;
+const ABOVE_COPIES_FREEDOM: f64 = 10.0;
 
 /// Threshold that a share `fpr` of normal frames is expected to reach, from image scores of
 /// left-out normal frames.
@@ -44,7 +41,7 @@ pub fn threshold(scores: &[f64], fpr: f64) -> f64 {
         return sorted[low] + (place - low as f64).clamp(0.0, 1.0) * (sorted[high] - sorted[low]);
     }
     match logarithms(scores) {
-        Some(logarithms) => prediction_bound(&logarithms, &LEFT_OUT, fpr).exp(),
+        Some(logarithms) => prediction_bound(&logarithms, &OTHER_PARTS, fpr).exp(),
         None if count < 2 => {
             let only = scores.first().copied().unwrap_or_default();
             only + only.abs().max(1.0)
@@ -63,10 +60,11 @@ pub fn threshold(scores: &[f64], fpr: f64) -> f64 {
 /// far above them other parts are elsewhere.
 pub fn threshold_of_copies(scores: &[f64], fpr: f64) -> f64 {
     let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-    match logarithms(&[mean]) {
-        Some(logarithm) => (prediction_bound(&logarithm, &OF_COPIES, fpr) + COPIES_TOO_LOW).exp(),
-        None => threshold(&[mean], fpr),
+    if mean <= 0.0 {
+        return threshold(&[mean], fpr);
     }
+    let bound = student_t_quantile(1.0 - fpr, ABOVE_COPIES_FREEDOM) * ABOVE_COPIES_SPREAD;
+    mean * (ABOVE_COPIES + bound).exp()
 }
 
 /// `None` without any, or where one is not above 0.
