@@ -4,21 +4,24 @@
 /// is seen, as a scaled inverse chi-squared distribution of the variance.
 ///
 /// Scores are proportional to the residuals (a discriminant without a constant is), so that ratios
-/// are comparable between parts. Both were measured on reference images (`docs/results.md`).
+/// are comparable between parts.
 struct Prior {
-    /// Standard deviation.
+    /// Standard deviation, of natural logarithms.
     spread: f64,
     /// Scores that the belief is worth.
     weight: f64,
 }
 
+/// The spread is about what reference images of six data sets show (`docs/results.md`); what it is worth
+/// is a choice: as much as the scores of four references.
 const OTHER_PARTS: Prior = Prior {
     spread: 0.15,
     weight: 4.0,
 };
 
 /// How the logarithm of another part's score lies to that of a single reference's copies, on reference
-/// images (`docs/results.md`): mean, standard deviation, and degrees of freedom for what is not known of both.
+/// images (`docs/results.md`): mean, standard deviation over parts and images together, and, chosen,
+/// degrees of freedom for how little is known of both.
 const ABOVE_COPIES: f64 = 0.43;
 const ABOVE_COPIES_SPREAD: f64 = 0.25;
 const ABOVE_COPIES_FREEDOM: f64 = 10.0;
