@@ -2,7 +2,7 @@
 """Runs `vod eval` over a folder of data sets and prints the tables of docs/results.md.
 
 usage: accuracy.py DATA [--vod target/release/vod] [--out accuracy] [--cache DIR]
-                   [--part methods|ablation|calibration|paired ...] [--backbones edge,vit]
+                   [--part methods|ablation|calibration|paired|generalist ...] [--backbones edge,vit]
 
 Each evaluation's JSON is kept in --out, and one that is there already is not run again, so that an
 interrupted run goes on. Needs nothing but Python and the built command; hours on two cores.
@@ -28,6 +28,21 @@ ABLATION = {
     "score of the smoothed map": ["--smoothed"],
 }
 
+# Sets that a generalist is trained on beside those that it is evaluated on, and sets of one domain.
+SOURCES = ["pcb_pairs"]
+DOMAINS = ["solar_mono,solar_poly"]
+OWN_ONLY = ["--blends", "0", "--generalist", "1"]
+# Scorers from the set itself, and scorers that were trained on all other domains.
+SPECIALISTS = {"distance": METHODS["distance"], "specialist": [], "raw, specialist": ["--method", "raw"]}
+GENERALISTS = {
+    "raw, generalist": ["--method", "raw"],
+    "generalist": OWN_ONLY,
+    "both blended": [],
+    "generalist, pasted only": OWN_ONLY + ["--anomalies", "synthetic"],
+    "generalist, values as they are": OWN_ONLY + ["--scale", "feature"],
+    "generalist, values by rank": OWN_ONLY + ["--scale", "rank"],
+}
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -42,16 +57,22 @@ def main():
     parser.add_argument("--sets", default=",".join(SETS))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    parts = {"methods": methods, "ablation": ablation, "calibration": calibration, "paired": paired}
+    parts = {"methods": methods, "ablation": ablation, "calibration": calibration, "paired": paired,
+             "generalist": generalist}
     for part in arguments.part:
         parts[part](arguments)
 
 
 def evaluate(arguments, name, backbone, dataset, flags):
-    """The JSON of one evaluation of one data set."""
-    target = arguments.out / f"{backbone}-{name.replace(' ', '_').replace(',', '')}-{dataset}.json"
+    """One evaluation of one data set."""
+    return run(arguments, f"{backbone}-{name}-{dataset}", backbone, [dataset], flags)["datasets"][0]
+
+
+def run(arguments, name, backbone, datasets, flags):
+    """The JSON of one run of `vod eval`."""
+    target = arguments.out / f"{name.replace(' ', '_').replace(',', '')}.json"
     if not target.is_file():
-        command = [arguments.vod, "--quiet", "eval", str(arguments.data / dataset)]
+        command = [arguments.vod, "--quiet", "eval"] + [str(arguments.data / d) for d in datasets]
         command += ["--backbone", backbone, "--seeds", arguments.seeds, "--json", str(target)]
         command += ["--feature-cache", arguments.cache] if arguments.cache else []
         subprocess.run(command + flags, check=True, stdout=subprocess.DEVNULL)
@@ -85,7 +106,7 @@ def figures(arguments, name, backbone, flags, shots, figure):
     found = []
     for dataset in sets(arguments):
         result = evaluate(arguments, name, backbone, dataset, flags)
-        found.append(result["datasets"][0]["mean"][shots][figure])
+        found.append(result["mean"][shots][figure])
     return found + [mean(found)]
 
 
@@ -124,7 +145,7 @@ def calibration(arguments):
             count = str(min(32, references(arguments.data / dataset)))
             flags = ["--shots", count, "--seeds", "1"]
             result = evaluate(arguments, "32", backbone, dataset, flags)
-            many.append(result["datasets"][0]["mean"][count]["false_positive_rate"])
+            many.append(result["mean"][count]["false_positive_rate"])
         row(["32 (all where fewer)"] + [show(cell) for cell in many + [mean(many)]])
 
 
@@ -139,8 +160,29 @@ def paired(arguments):
         for name, flags in {"vod": [], "distance": METHODS["distance"]}.items():
             flags = flags + ["--paired", "--aligned", "--seeds", "1"]
             result = evaluate(arguments, f"paired {name}", backbone, "pcb_pairs", flags)
-            found = result["datasets"][0]["mean"]["1"]
+            found = result["mean"]["1"]
             row([name] + [show(found[key]) for key in ["pixel_auroc", "pixel_ap", "pixel_aupro"]])
+
+
+def generalist(arguments):
+    for backbone in arguments.backbones.split(","):
+        print(f"\n`{backbone}`, each set by a scorer that saw no set of its domain, image AUROC\n")
+        head(["shots", "scored by"] + sets(arguments) + ["mean"])
+        found = {}
+        for name, flags in SPECIALISTS.items():
+            flags = flags + ["--shots", arguments.shots]
+            label = f"all {name}"
+            found[name] = [evaluate(arguments, label, backbone, d, flags) for d in sets(arguments)]
+        for name, flags in GENERALISTS.items():
+            flags = flags + ["--leave-one-out", "--shots", arguments.shots]
+            flags += [word for domain in DOMAINS for word in ["--domain", domain]]
+            datasets = sets(arguments) + SOURCES
+            result = run(arguments, f"{backbone}-left_out {name}", backbone, datasets, flags)
+            found[name] = result["datasets"][: len(sets(arguments))]
+        for shots in arguments.shots.split(","):
+            for name, results in found.items():
+                cells = [result["mean"][shots]["image_auroc"] for result in results]
+                row([shots, name] + [show(cell) for cell in cells + [mean(cells)]])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 //! Linear discriminant on sorted residual values (method, step 7).
 
+use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::Solve;
-use faer::{Mat, Side};
+use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
 
 use crate::bank_records::MomentsRecord;
 use crate::error::{Error, Result};
 
+/// Profiles whose outer products are summed by one matrix product.
+const BLOCK: usize = 256;
 /// Steps of a stored correlation of 1.
 const CORRELATION_UNITS: f64 = 32767.0;
 
@@ -39,6 +42,39 @@ impl Moments {
             for (product, &b) in line.iter_mut().zip(profile) {
                 *product += a * b.into();
             }
+        }
+    }
+
+    /// Adds many profiles, `[D]` each: what [`Self::add`] gives one by one, to the bit, since sums of
+    /// products of 16-bit integers are exact in `f64`.
+    pub fn add_all<'p>(&mut self, profiles: impl IntoIterator<Item = &'p [i16]>) {
+        let dimension = self.sum.len();
+        let mut profiles = profiles.into_iter();
+        let mut block: Vec<f64> = Vec::with_capacity(BLOCK * dimension);
+        loop {
+            block.clear();
+            for profile in profiles.by_ref().take(BLOCK) {
+                let sums = self.sum.iter_mut().zip(profile);
+                sums.for_each(|(sum, &value)| *sum += f64::from(value));
+                block.extend(profile.iter().map(|&value| f64::from(value)));
+                self.count += 1.0;
+            }
+            if block.is_empty() {
+                return;
+            }
+            let rows = block.len() / dimension;
+            let block = MatRef::from_row_major_slice(&block, rows, dimension);
+            let products =
+                MatMut::from_row_major_slice_mut(&mut self.products, dimension, dimension);
+            // One thread: probes are already spread over all of them.
+            matmul(
+                products,
+                Accum::Add,
+                block.transpose(),
+                block,
+                1.0,
+                Par::Seq,
+            );
         }
     }
 
@@ -331,6 +367,25 @@ mod record_tests {
         // Lengths 5, 5, 10 and 1.
         let variance: f64 = (25.0 + 25.0 + 100.0 + 1.0) / 4.0 - 5.25 * 5.25;
         assert!((moments.mean_length(variance.sqrt()) - 5.25).abs() < 1e-12);
+    }
+
+    #[test]
+    fn profiles_together_and_one_by_one_give_the_same_moments() {
+        let mut random = SplitMix64::new(7);
+        for count in [0, 1, 255, 256, 700] {
+            let profiles: Vec<i16> = (0..count * 9)
+                .map(|_| random.between(-254.0, 255.0) as i16)
+                .collect();
+            let [mut one_by_one, mut together] = [Moments::new(9), Moments::new(9)];
+            profiles.chunks(9).for_each(|p| one_by_one.add(p));
+            together.add_all(profiles.chunks(9));
+            assert_eq!(one_by_one.count, together.count);
+            assert_eq!(one_by_one.sum, together.sum);
+            for i in 0..9 {
+                let lower = i * 9..i * 9 + i + 1;
+                assert_eq!(one_by_one.products[lower.clone()], together.products[lower]);
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vod_core::{
-    Bank, BankParts, FrameScore, Grid, Nearest, ScoreStage, Scorer, ValueKind, decompose, residual,
+    Bank, BankParts, FrameScore, Grid, Nearest, ScoreStage, Scorer, ValueKind, residual,
 };
 
 pub(crate) use basis::range_limit;
@@ -819,18 +819,15 @@ pub(crate) fn profiles_against(
     ];
     scorer.nearest_of_all(queries, &mut nearest);
     let mut values = vec![0i16; queries.len()];
-    let mut order = vec![0u16; dimension];
     for ((query, near), profile) in queries
         .chunks_exact(dimension)
         .zip(&nearest)
         .zip(values.chunks_exact_mut(dimension))
     {
         let residual = residual(query, bank.row(near.row as usize));
-        match space {
-            Space::Values(kind) => {
-                decompose(residual, kind, profile, &mut order);
-            }
-            Space::Residual => profile.iter_mut().zip(residual).for_each(|(p, r)| *p = r),
+        profile.iter_mut().zip(residual).for_each(|(p, r)| *p = r);
+        if let Space::Values(kind) = space {
+            sort_values(profile, kind);
         }
     }
     let lengths = nearest
@@ -838,6 +835,15 @@ pub(crate) fn profiles_against(
         .map(|n| f64::from(n.distance2).sqrt())
         .collect();
     Ok(Profiles { values, lengths })
+}
+
+/// Turns a residual into its values: those of [`vod_core::decompose`], without the order, by a sort
+/// that is no less fast for being too large for a device.
+fn sort_values(residual: &mut [i16], kind: ValueKind) {
+    if kind == ValueKind::Magnitude {
+        residual.iter_mut().for_each(|r| *r = r.saturating_abs());
+    }
+    residual.sort_unstable();
 }
 
 /// Whether a patch is abnormal by its pasted share; `None` for what is neither.
@@ -852,10 +858,11 @@ pub(crate) fn is_abnormal(share: Option<&f32>) -> Option<bool> {
 /// Moments of a probe's normal and of its abnormal patches.
 pub(crate) fn moments(probe: &Probe, profiles: &Profiles, dimension: usize) -> [Moments; 2] {
     let mut sides = [Moments::new(dimension), Moments::new(dimension)];
-    for (patch, profile) in profiles.values.chunks_exact(dimension).enumerate() {
-        if let Some(abnormal) = probe.label(patch) {
-            sides[usize::from(abnormal)].add(profile);
-        }
+    for (side, abnormal) in sides.iter_mut().zip([false, true]) {
+        let patches = profiles.values.chunks_exact(dimension).enumerate();
+        side.add_all(patches.filter_map(|(patch, profile)| {
+            (probe.label(patch) == Some(abnormal)).then_some(profile)
+        }));
     }
     sides
 }
@@ -1203,5 +1210,25 @@ fn synthetic_figures(
         image_auroc: auroc(&images, &pasted),
         patch_auroc: auroc(&patches, &labels),
         patch_ap: average_precision(&patches, &labels),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorted_values_are_those_of_the_decomposition() {
+        let mut random = SplitMix64::new(1);
+        let residual: Vec<i16> = (0..232)
+            .map(|_| random.between(-254.0, 255.0) as i16)
+            .collect();
+        for kind in [ValueKind::Signed, ValueKind::Magnitude] {
+            let (mut values, mut order) = (vec![0; 232], vec![0; 232]);
+            vod_core::decompose(residual.iter().copied(), kind, &mut values, &mut order);
+            let mut sorted = residual.clone();
+            sort_values(&mut sorted, kind);
+            assert_eq!(sorted, values);
+        }
     }
 }
