@@ -25,7 +25,9 @@ ABLATION = {
     "blend, magnitude": ["--values", "magnitude"],
     "blend, whitened": ["--whitening", "1"],
     "no mirrored references": ["--mirror", "false"],
-    "score of the smoothed map": ["--smoothed"],
+    "image score: highest patch": ["--image-score", "raw", "--top-share", "0"],
+    "image score: top patches": ["--image-score", "raw"],
+    "image score: smoothed map": ["--image-score", "smoothed"],
 }
 
 # Sets that a generalist is trained on beside those that it is evaluated on, and sets of one domain.

@@ -40,6 +40,9 @@ pub enum ScoreStage {
     Raw,
     /// The smoothed map: best for defects of many patches.
     Smoothed,
+    /// A few patch scores as they are and the smoothed map, in equal parts: for defects of any size. Of
+    /// the patch scores a third of the share counts.
+    Both,
 }
 
 /// The body of a bank file in its order of encoding (postcard).

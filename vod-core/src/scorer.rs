@@ -215,9 +215,16 @@ impl<'b> Scorer<'b> {
         if count == 0 { 1 } else { count as usize }
     }
 
+    /// Patches whose scores before smoothing have a part in the image score of [`ScoreStage::Both`].
+    const fn sharp_count(top_share: u16, patches: usize) -> usize {
+        Self::top_count(top_share / 3, patches)
+    }
+
     /// Words of scratch that a frame of `grid` needs.
     pub const fn scratch_len(grid: Grid, radius: usize, top_share: u16) -> usize {
-        (2 * radius + 2) * grid.width() + Self::top_count(top_share, grid.len())
+        let tops =
+            Self::top_count(top_share, grid.len()) + Self::sharp_count(top_share, grid.len());
+        (2 * radius + 2) * grid.width() + tops
     }
 
     /// Words of scratch that this bank needs for a frame of `grid`.
@@ -248,7 +255,9 @@ impl<'b> Scorer<'b> {
             found: scratch.len(),
         };
         let scratch = scratch.get_mut(..needed).ok_or(short)?;
-        let (heap, rows) = scratch.split_at_mut_checked(top).ok_or(short)?;
+        let sharp = Self::sharp_count(parts.top_share, grid.len());
+        let (heap, rest) = scratch.split_at_mut_checked(top).ok_or(short)?;
+        let (sharp, rows) = rest.split_at_mut_checked(sharp).ok_or(short)?;
         let (raw, ring) = rows.split_at_mut_checked(grid.width()).ok_or(short)?;
         Ok(Stream {
             scorer: self,
@@ -259,6 +268,7 @@ impl<'b> Scorer<'b> {
             raw,
             ring,
             top: Top::new(heap),
+            sharp: Top::new(sharp),
             map_max: i32::MIN,
         })
     }
@@ -277,6 +287,7 @@ impl<'b> Scorer<'b> {
         stream.pushed = paused.pushed;
         stream.popped = paused.popped;
         stream.top.resume(paused.top_len);
+        stream.sharp.resume(paused.sharp_len);
         stream.map_max = paused.map_max;
         Ok(stream)
     }
@@ -407,6 +418,8 @@ pub struct Stream<'s, 'b> {
     raw: &'s mut [i32],
     ring: &'s mut [i32],
     top: Top<'s>,
+    /// Patch scores before smoothing, for [`ScoreStage::Both`].
+    sharp: Top<'s>,
     map_max: i32,
 }
 
@@ -418,6 +431,7 @@ pub struct PausedStream {
     pushed: usize,
     popped: usize,
     top_len: usize,
+    sharp_len: usize,
     map_max: i32,
 }
 
@@ -429,6 +443,7 @@ impl Stream<'_, '_> {
             pushed: self.pushed,
             popped: self.popped,
             top_len: self.top.len(),
+            sharp_len: self.sharp.len(),
             map_max: self.map_max,
         }
     }
@@ -457,8 +472,13 @@ impl Stream<'_, '_> {
         let parts = self.scorer.bank.parts();
         self.scorer
             .score_row(self.pushed, features, self.raw, ahead);
-        if parts.stage == ScoreStage::Raw {
-            self.raw.iter().for_each(|&score| self.top.offer(score));
+        let top = match parts.stage {
+            ScoreStage::Raw => Some(&mut self.top),
+            ScoreStage::Smoothed => None,
+            ScoreStage::Both => Some(&mut self.sharp),
+        };
+        if let Some(top) = top {
+            self.raw.iter().for_each(|&score| top.offer(score));
         }
         let slot = ring_start(self.pushed, self.reach, self.grid.width());
         if let Some(row) = self.ring.get_mut(slot) {
@@ -489,7 +509,7 @@ impl Stream<'_, '_> {
         smooth_column(row, self.grid.height(), self.popped, &parts.taps, out);
         for &score in out.iter() {
             self.map_max = self.map_max.max(score);
-            if parts.stage == ScoreStage::Smoothed {
+            if parts.stage != ScoreStage::Raw {
                 self.top.offer(score);
             }
         }
@@ -505,9 +525,17 @@ impl Stream<'_, '_> {
         if self.popped != self.grid.height() {
             return Err(FrameError::RowCount);
         }
+        let parts = self.scorer.bank.parts();
+        let score = match parts.stage {
+            ScoreStage::Raw | ScoreStage::Smoothed => self.top.mean(),
+            // Half of the sum, rounded up; the sum alone might not fit.
+            ScoreStage::Both => {
+                ((i64::from(self.sharp.mean()) + i64::from(self.top.mean()) + 1) >> 1) as i32
+            }
+        };
         Ok(FrameScore {
-            score: self.top.mean(),
-            threshold: self.scorer.bank.parts().threshold,
+            score,
+            threshold: parts.threshold,
             map_max: self.map_max,
         })
     }

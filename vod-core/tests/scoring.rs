@@ -207,10 +207,10 @@ proptest! {
 
     /// A frame at once, a frame by rows, and the definition from single patches.
     #[test]
-    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, smoothed: bool, wide: bool) {
+    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, stage in stages(), wide: bool) {
         let dimension = 7;
         let mut test = TestBank::new(dimension, noise(seed, dimension * 11));
-        test.stage = if smoothed { ScoreStage::Smoothed } else { ScoreStage::Raw };
+        test.stage = stage;
         if wide {
             test.taps = [56, 40, 30, 20, 8, 2];
         }
@@ -227,11 +227,12 @@ proptest! {
             let raw: Vec<i32> = features.chunks_exact(dimension).map(|p| scorer.score_patch(p).unwrap().score).collect();
             let expected = smooth_by_hand(&raw, height, width, &test.taps);
             prop_assert_eq!(&map, &expected);
-            let mut ranked = if smoothed { expected.clone() } else { raw };
-            ranked.sort_unstable_by(|a, b| b.cmp(a));
-            let count = ((grid.len() as u64 * 6554 + 32768) >> 16).max(1) as usize;
-            let sum: i64 = ranked[..count].iter().map(|&v| i64::from(v)).sum();
-            prop_assert_eq!(i64::from(frame.score), (sum + count as i64 / 2).div_euclid(count as i64));
+            let score = match stage {
+                ScoreStage::Raw => top_mean(&raw, 6554),
+                ScoreStage::Smoothed => top_mean(&expected, 6554),
+                ScoreStage::Both => (top_mean(&raw, 6554 / 3) + top_mean(&expected, 6554) + 1).div_euclid(2),
+            };
+            prop_assert_eq!(i64::from(frame.score), score);
             prop_assert_eq!(frame.map_max, *expected.iter().max().unwrap());
 
             let pruned = scorer.clone().pruned(true);
@@ -253,6 +254,23 @@ proptest! {
             prop_assert_eq!(&streamed, &map);
         }
     }
+}
+
+/// Mean of the highest scores, a share in 1/65536, at least one.
+fn top_mean(scores: &[i32], share: u64) -> i64 {
+    let mut ranked = scores.to_vec();
+    ranked.sort_unstable_by(|a, b| b.cmp(a));
+    let count = ((scores.len() as u64 * share + 32768) >> 16).max(1) as usize;
+    let sum: i64 = ranked[..count].iter().map(|&v| i64::from(v)).sum();
+    (sum + count as i64 / 2).div_euclid(count as i64)
+}
+
+fn stages() -> impl Strategy<Value = ScoreStage> {
+    prop_oneof![
+        Just(ScoreStage::Raw),
+        Just(ScoreStage::Smoothed),
+        Just(ScoreStage::Both)
+    ]
 }
 
 fn smooth_by_hand(raw: &[i32], height: usize, width: usize, taps: &[u16; 6]) -> Vec<i32> {

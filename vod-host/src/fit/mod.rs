@@ -5,6 +5,7 @@ mod calibrate;
 mod discriminant;
 mod quantise;
 
+use std::f64::consts::SQRT_2;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use discriminant::{Contrast, Moments, shrinkage_lda};
 pub use quantise::{Discriminant, smoothing_taps};
 pub(crate) use quantise::{cell_table, fixed_point, search_bank};
 
+use crate::backbone::FeatureSpec;
 use crate::bank_file::{BankFile, Calibration, HostSection, SyntheticFigures, encode_host};
 use crate::bank_records::{
     CalibrationFrames, ClassMoments, HeldBack, Records, ReferenceFrame, RowOrigin, RowOrigins, View,
@@ -75,12 +77,14 @@ pub struct Recipe {
     /// Shares of the generalist that are tried, where there are weights; what the two leave is
     /// plain distance.
     pub generalist: Vec<f64>,
-    /// Standard deviation of the map's smoothing, patches.
-    pub sigma: f64,
+    /// Standard deviation of the map's smoothing, patches; `None` where it goes by the backbone
+    /// ([`Self::sigma_for`]).
+    pub sigma: Option<f64>,
     /// Share of the patches whose mean is the image score.
     pub top_share: f64,
-    /// Map that the image score is taken from.
-    pub stage: ScoreStage,
+    /// Map that the image score is taken from; `None` where it goes by the backbone
+    /// ([`Self::stage_for`]).
+    pub stage: Option<ScoreStage>,
 }
 
 impl Recipe {
@@ -98,20 +102,41 @@ impl Recipe {
             shrinkage: 1.0,
             blends: vec![0.0, 0.25, 0.5, 0.75, 1.0],
             generalist: vec![0.0, 0.25, 0.5, 0.75, 1.0],
-            sigma: 1.0,
+            sigma: None,
             top_share: 0.01,
-            stage: ScoreStage::Raw,
+            stage: None,
         }
     }
 
-    /// Plain nearest-row distance in the same pipeline (AnomalyDINO's rule with `vit`).
+    /// Plain nearest-row distance, and the mean of the top patches as image score (AnomalyDINO's rule
+    /// with `vit`).
     pub fn distance() -> Self {
         Self {
             synthetic: 0,
             blends: vec![0.0],
             generalist: vec![0.0],
+            sigma: Some(1.0),
+            stage: Some(ScoreStage::Raw),
             ..Self::standard()
         }
+    }
+
+    /// Smoothing of a backbone's maps: wider where its features are not means over neighbours already.
+    pub fn sigma_for(&self, features: &FeatureSpec) -> f64 {
+        let usual = if features.pool > 1 { 1.0 } else { SQRT_2 };
+        self.sigma.unwrap_or(usual)
+    }
+
+    /// What the image score is taken from. Pooled features have one scale, and their scores are taken as
+    /// they are; others are looked at patch by patch and smoothed, for small and for large defects
+    /// (chosen on made defects, `docs/results.md`).
+    pub fn stage_for(&self, features: &FeatureSpec) -> ScoreStage {
+        let usual = if features.pool > 1 {
+            ScoreStage::Raw
+        } else {
+            ScoreStage::Both
+        };
+        self.stage.unwrap_or(usual)
     }
 }
 
@@ -464,7 +489,7 @@ pub fn fit(
     } = prepared;
     let dimension = transform.dimension;
     progress.set_message("calibrating");
-    let taps = smoothing_taps(recipe.sigma);
+    let taps = smoothing_taps(recipe.sigma_for(spec));
     let frame = common_grid(&held);
     let cells = match (options.aligned, frame) {
         (false, _) => None,
@@ -519,7 +544,7 @@ pub fn fit(
             discriminant: &discriminant,
             taps,
             top_share: recipe.top_share,
-            stage: recipe.stage,
+            stage: recipe.stage_for(spec),
             calibration: &calibration,
             host: &host,
         })

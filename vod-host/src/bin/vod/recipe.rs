@@ -29,15 +29,25 @@ pub struct RecipeChanges {
     /// Mirrored copies of a few references in the bank.
     #[arg(long, value_name = "true|false")]
     mirror: Option<bool>,
-    /// Smoothing of the map, patches.
+    /// Smoothing of the map, patches [default: the backbone's].
     #[arg(long, value_name = "SIGMA")]
     sigma: Option<f64>,
     /// Share of the patches whose mean is the image score.
     #[arg(long, value_name = "P")]
     top_share: Option<f64>,
-    /// Take the image score from the smoothed map.
-    #[arg(long)]
-    smoothed: bool,
+    /// What the image score is taken from [default: the backbone's].
+    #[arg(long, value_enum)]
+    image_score: Option<Stage>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Stage {
+    /// The patch scores as they are
+    Raw,
+    /// The smoothed map
+    Smoothed,
+    /// The highest patch score and the smoothed map
+    Both,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -66,10 +76,13 @@ impl RecipeChanges {
         recipe.shrinkage = self.shrinkage.unwrap_or(recipe.shrinkage);
         recipe.synthetic = self.synthetic.unwrap_or(recipe.synthetic);
         recipe.mirror = self.mirror.unwrap_or(recipe.mirror);
-        recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
+        recipe.sigma = self.sigma.or(recipe.sigma);
         recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
-        if self.smoothed {
-            recipe.stage = ScoreStage::Smoothed;
-        }
+        recipe.stage = match self.image_score {
+            Some(Stage::Raw) => Some(ScoreStage::Raw),
+            Some(Stage::Smoothed) => Some(ScoreStage::Smoothed),
+            Some(Stage::Both) => Some(ScoreStage::Both),
+            None => recipe.stage,
+        };
     }
 }
