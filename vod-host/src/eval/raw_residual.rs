@@ -63,7 +63,7 @@ impl RawResidual {
         Ok(Self {
             prepared,
             weights,
-            sigma: recipe.sigma_for(&extractor.backbone().manifest().features),
+            sigma: recipe.sigma,
             top_share: recipe.top_share,
         })
     }

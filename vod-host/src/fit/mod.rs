@@ -5,7 +5,6 @@ mod calibrate;
 mod discriminant;
 mod quantise;
 
-use std::f64::consts::SQRT_2;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -77,9 +76,8 @@ pub struct Recipe {
     /// Shares of the generalist that are tried, where there are weights; what the two leave is
     /// plain distance.
     pub generalist: Vec<f64>,
-    /// Standard deviation of the map's smoothing, patches; `None` where it goes by the backbone
-    /// ([`Self::sigma_for`]).
-    pub sigma: Option<f64>,
+    /// Standard deviation of the map's smoothing, patches.
+    pub sigma: f64,
     /// Share of the patches whose mean is the image score.
     pub top_share: f64,
     /// Map that the image score is taken from; `None` where it goes by the backbone
@@ -102,7 +100,7 @@ impl Recipe {
             shrinkage: 1.0,
             blends: vec![0.0, 0.25, 0.5, 0.75, 1.0],
             generalist: vec![0.0, 0.25, 0.5, 0.75, 1.0],
-            sigma: None,
+            sigma: 1.0,
             top_share: 0.01,
             stage: None,
         }
@@ -115,21 +113,14 @@ impl Recipe {
             synthetic: 0,
             blends: vec![0.0],
             generalist: vec![0.0],
-            sigma: Some(1.0),
             stage: Some(ScoreStage::Raw),
             ..Self::standard()
         }
     }
 
-    /// Smoothing of a backbone's maps: wider where its features are not means over neighbours already.
-    pub fn sigma_for(&self, features: &FeatureSpec) -> f64 {
-        let usual = if features.pool > 1 { 1.0 } else { SQRT_2 };
-        self.sigma.unwrap_or(usual)
-    }
-
-    /// What the image score is taken from. Pooled features have one scale, and their scores are taken as
-    /// they are; others are looked at patch by patch and smoothed, for small and for large defects
-    /// (chosen on made defects, `docs/results.md`).
+    /// What the image score of a backbone's banks is taken from. Features that are means over neighbours
+    /// have looked around already, and their scores are taken as they are; others are looked at patch by
+    /// patch and smoothed, for small and for large defects (chosen on made defects, `docs/results.md`).
     pub fn stage_for(&self, features: &FeatureSpec) -> ScoreStage {
         let usual = if features.pool > 1 {
             ScoreStage::Raw
@@ -489,7 +480,7 @@ pub fn fit(
     } = prepared;
     let dimension = transform.dimension;
     progress.set_message("calibrating");
-    let taps = smoothing_taps(recipe.sigma_for(spec));
+    let taps = smoothing_taps(recipe.sigma);
     let frame = common_grid(&held);
     let cells = match (options.aligned, frame) {
         (false, _) => None,

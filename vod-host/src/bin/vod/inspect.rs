@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use vod_core::conv::{Network, Operation};
-use vod_core::{Grid, Scorer, bank};
+use vod_core::{Grid, ScoreStage, Scorer, bank};
 use vod_host::bank_file::{BankFile, Calibration};
 use vod_host::preprocess::{Preprocess, SizeRule};
 use vod_host::{Error, Result};
@@ -31,11 +31,14 @@ struct Inspection<'b> {
     format_version: u16,
     vod_version: &'b str,
     bank_bytes: usize,
+    /// Bank and network as a device keeps them.
     device_bytes: usize,
     rows: usize,
     dimension: usize,
     basis: &'static str,
     values: String,
+    /// `raw`, `smoothed` or `both`: map that the image score is taken from.
+    image_score: String,
     discriminant_share: f64,
     aligned: bool,
     grid: Option<[usize; 2]>,
@@ -173,7 +176,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         format_version: bank::VERSION,
         vod_version: &host.vod_version,
         bank_bytes: file.bytes().len(),
-        device_bytes: file.bytes().len() - parts.host.len(),
+        device_bytes: file.bytes().len() - parts.host.len() + host.network.len(),
         rows: view.row_count(),
         dimension: view.dimension(),
         basis: if host.transform.basis.is_empty() {
@@ -182,6 +185,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
             "whitened residuals"
         },
         values: format!("{:?}", parts.values).to_lowercase(),
+        image_score: format!("{:?}", parts.stage).to_lowercase(),
         discriminant_share: host.blend,
         aligned: view.is_aligned(),
         grid: grid.map(|g| [g.height(), g.width()]),
@@ -235,6 +239,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
          bank        {rows} rows of {dimension}, {kb:.1} KB ({device:.1} KB on a device)\n\
          basis       {basis}\n\
          scorer      {share:.0} % discriminant on {values} values, {rest:.0} % distance{aligned}\n\
+         image score {image_score}\n\
          frame       {frame}\n\
          {network}threshold   {raw} (normal median {normal}), {threshold}\n\
          references  {references}\n",
@@ -250,6 +255,12 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         basis = inspection.basis,
         share = inspection.discriminant_share * 100.0,
         values = inspection.values,
+        image_score = match parts.stage {
+            ScoreStage::Raw => "highest patch scores",
+            ScoreStage::Smoothed => "highest patches of the smoothed map",
+            ScoreStage::Both =>
+                "highest patch scores and highest patches of the smoothed map, in equal parts",
+        },
         rest = 100.0 - inspection.discriminant_share * 100.0,
         aligned = if inspection.aligned {
             ", nearby places only"

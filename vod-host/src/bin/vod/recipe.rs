@@ -29,7 +29,7 @@ pub struct RecipeChanges {
     /// Mirrored copies of a few references in the bank.
     #[arg(long, value_name = "true|false")]
     mirror: Option<bool>,
-    /// Smoothing of the map, patches [default: the backbone's].
+    /// Smoothing of the map, patches.
     #[arg(long, value_name = "SIGMA")]
     sigma: Option<f64>,
     /// Share of the patches whose mean is the image score.
@@ -76,7 +76,7 @@ impl RecipeChanges {
         recipe.shrinkage = self.shrinkage.unwrap_or(recipe.shrinkage);
         recipe.synthetic = self.synthetic.unwrap_or(recipe.synthetic);
         recipe.mirror = self.mirror.unwrap_or(recipe.mirror);
-        recipe.sigma = self.sigma.or(recipe.sigma);
+        recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
         recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
         recipe.stage = match self.image_score {
             Some(Stage::Raw) => Some(ScoreStage::Raw),
