@@ -1012,8 +1012,9 @@ struct Terms {
     length: f64,
 }
 
-/// The shares that tell pasted from untouched patches best on references that the specialist was not
-/// fitted on; of equal ones those with most distance.
+/// The shares that tell pasted from untouched patches on references that the specialist was not fitted
+/// on: of those that are within a standard error of the best, the ones with most distance (the
+/// one-standard-error rule; Breiman et al., Classification and Regression Trees, 3.4.3).
 fn choose_mix(
     probes: &[Probe],
     all: &[Profiles],
@@ -1029,50 +1030,72 @@ fn choose_mix(
     groups.sort_unstable();
     groups.dedup();
     let without = mixes.iter().all(|mix| mix.specialist == 0.0);
-    let folds: Vec<Vec<f64>> = groups
-        .par_iter()
-        .map(|group| match without {
-            true => Ok(vec![0.0; generalist.len()]),
-            false => specialist(Some(*group)),
-        })
-        .collect::<Result<_>>()?;
     let product = |weights: &[f64], profile: &[i16]| -> f64 {
         let terms = weights.iter().zip(profile);
         terms.map(|(w, &v)| w * f64::from(v)).sum()
     };
-    let mut terms = Vec::new();
-    let mut labels = Vec::new();
-    for (probe, profiles) in probes.iter().zip(all) {
-        let fold = groups.iter().position(|g| *g == probe.group).unwrap_or(0);
-        let patches = profiles.values.chunks_exact(generalist.len());
-        for (patch, profile) in patches.enumerate() {
-            let Some(abnormal) = probe.label(patch) else {
-                continue;
+    // Average precision of each mix on each group of references, `[group][mix]`.
+    let qualities: Vec<Vec<f64>> = groups
+        .par_iter()
+        .map(|&group| {
+            let fold = match without {
+                true => vec![0.0; generalist.len()],
+                false => specialist(Some(group))?,
             };
-            terms.push(Terms {
-                specialist: product(&folds[fold], profile),
-                generalist: product(generalist, profile),
-                length: profiles.lengths[patch] / length_spread,
-            });
-            labels.push(abnormal);
-        }
-    }
-    let mut best = (f64::NEG_INFINITY, Mix::default());
-    for &mix in mixes {
-        let distance = 1.0 - mix.specialist - mix.generalist;
-        let scores: Vec<f32> = terms
-            .iter()
-            .map(|t| {
-                let values = mix.specialist * t.specialist + mix.generalist * t.generalist;
-                (values + distance * t.length) as f32
-            })
-            .collect();
-        let quality = average_precision(&scores, &labels).unwrap_or(0.0);
-        if quality > best.0 + 1e-9 {
-            best = (quality, mix);
-        }
-    }
-    Ok(best.1)
+            let mut terms = Vec::new();
+            let mut labels = Vec::new();
+            let of_group = probes.iter().zip(all).filter(|(p, _)| p.group == group);
+            for (probe, profiles) in of_group {
+                let patches = profiles.values.chunks_exact(generalist.len());
+                for (patch, profile) in patches.enumerate() {
+                    let Some(abnormal) = probe.label(patch) else {
+                        continue;
+                    };
+                    terms.push(Terms {
+                        specialist: product(&fold, profile),
+                        generalist: product(generalist, profile),
+                        length: profiles.lengths[patch] / length_spread,
+                    });
+                    labels.push(abnormal);
+                }
+            }
+            let of_mix = |mix: &Mix| {
+                let distance = 1.0 - mix.specialist - mix.generalist;
+                let score = |t: &Terms| {
+                    let values = mix.specialist * t.specialist + mix.generalist * t.generalist;
+                    (values + distance * t.length) as f32
+                };
+                let scores: Vec<f32> = terms.iter().map(score).collect();
+                average_precision(&scores, &labels)
+            };
+            Ok(mixes.iter().map(of_mix).collect::<Option<Vec<f64>>>())
+        })
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    Ok(mixes[simplest_good(&qualities)])
+}
+
+/// Number of the first choice whose mean quality is at most a standard error below the best one's;
+/// `qualities` is `[sample][choice]`, the simplest choice first.
+fn simplest_good(qualities: &[Vec<f64>]) -> usize {
+    let samples = qualities.len() as f64;
+    let choices = qualities.first().map_or(0, Vec::len);
+    let means: Vec<f64> = (0..choices)
+        .map(|c| qualities.iter().map(|q| q[c]).sum::<f64>() / samples)
+        .collect();
+    let best = (0..choices).max_by(|&a, &b| means[a].total_cmp(&means[b]));
+    let Some(best) = best else { return 0 };
+    // Samples differ in how hard they are: what counts is how much the differences vary.
+    let good = |choice: &usize| {
+        let difference = |q: &Vec<f64>| q[best] - q[*choice];
+        let mean = means[best] - means[*choice];
+        let squares = qualities.iter().map(|q| (difference(q) - mean).powi(2));
+        let variance = squares.sum::<f64>() / (samples - 1.0).max(1.0);
+        mean <= (variance / samples).sqrt() + 1e-9
+    };
+    (0..choices).find(good).unwrap_or(best)
 }
 
 /// Image scores of left-out normal pictures on the integer path, and the thresholds from them.
@@ -1232,6 +1255,21 @@ fn synthetic_figures(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_choice_must_be_better_by_more_than_chance() {
+        // The second is better each time, the third now and then.
+        let clear = [
+            vec![0.5, 0.6, 0.7],
+            vec![0.3, 0.4, 0.3],
+            vec![0.7, 0.8, 0.75],
+        ];
+        assert_eq!(simplest_good(&clear), 1);
+        let chance = [vec![0.5, 0.8], vec![0.5, 0.3], vec![0.5, 0.5]];
+        assert_eq!(simplest_good(&chance), 0);
+        assert_eq!(simplest_good(&[vec![0.5, 0.9, 0.9]]), 1);
+        assert_eq!(simplest_good(&[]), 0);
+    }
 
     #[test]
     fn sorted_values_are_those_of_the_decomposition() {
