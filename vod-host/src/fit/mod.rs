@@ -1005,13 +1005,6 @@ fn spread(values: impl Iterator<Item = f64> + Clone) -> f64 {
     variance.sqrt().max(1e-3)
 }
 
-/// Terms of one patch's score, each in standard deviations of normal patches.
-struct Terms {
-    specialist: f64,
-    generalist: f64,
-    length: f64,
-}
-
 /// The shares that tell pasted from untouched patches on references that the specialist was not fitted
 /// on: of those that are within a standard error of the best, the ones with most distance (the
 /// one-standard-error rule; Breiman et al., Classification and Regression Trees, 3.4.3).
@@ -1034,15 +1027,15 @@ fn choose_mix(
         let terms = weights.iter().zip(profile);
         terms.map(|(w, &v)| w * f64::from(v)).sum()
     };
-    // Average precision of each mix on each group of references, `[group][mix]`.
-    let qualities: Vec<Vec<f64>> = groups
+    // Scores of all patches by each mix, `[group][mix]`, and whether the patches are pasted.
+    let scored: Vec<(Vec<Vec<f32>>, Vec<bool>)> = groups
         .par_iter()
         .map(|&group| {
             let fold = match without {
                 true => vec![0.0; generalist.len()],
                 false => specialist(Some(group))?,
             };
-            let mut terms = Vec::new();
+            let mut scores = vec![Vec::new(); mixes.len()];
             let mut labels = Vec::new();
             let of_group = probes.iter().zip(all).filter(|(p, _)| p.group == group);
             for (probe, profiles) in of_group {
@@ -1051,51 +1044,57 @@ fn choose_mix(
                     let Some(abnormal) = probe.label(patch) else {
                         continue;
                     };
-                    terms.push(Terms {
-                        specialist: product(&fold, profile),
-                        generalist: product(generalist, profile),
-                        length: profiles.lengths[patch] / length_spread,
-                    });
+                    // Each term is in standard deviations of normal patches.
+                    let own = product(&fold, profile);
+                    let trained = product(generalist, profile);
+                    let length = profiles.lengths[patch] / length_spread;
+                    for (scores, mix) in scores.iter_mut().zip(mixes) {
+                        let distance = 1.0 - mix.specialist - mix.generalist;
+                        let values = mix.specialist * own + mix.generalist * trained;
+                        scores.push((values + distance * length) as f32);
+                    }
                     labels.push(abnormal);
                 }
             }
-            let of_mix = |mix: &Mix| {
-                let distance = 1.0 - mix.specialist - mix.generalist;
-                let score = |t: &Terms| {
-                    let values = mix.specialist * t.specialist + mix.generalist * t.generalist;
-                    (values + distance * t.length) as f32
-                };
-                let scores: Vec<f32> = terms.iter().map(score).collect();
-                average_precision(&scores, &labels)
-            };
-            Ok(mixes.iter().map(of_mix).collect::<Option<Vec<f64>>>())
+            Ok((scores, labels))
         })
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .flatten()
+        .collect::<Result<_>>()?;
+    // Over all groups together, since scores of different images are compared with each other.
+    let quality = |mix: usize, skip: Option<usize>| {
+        let (mut scores, mut labels) = (Vec::new(), Vec::new());
+        let kept = scored.iter().enumerate().filter(|(g, _)| Some(*g) != skip);
+        for (_, (of_mixes, abnormal)) in kept {
+            scores.extend_from_slice(&of_mixes[mix]);
+            labels.extend_from_slice(abnormal);
+        }
+        average_precision(&scores, &labels).unwrap_or(0.0)
+    };
+    let qualities = |skip: Option<usize>| -> Vec<f64> {
+        let numbers = (0..mixes.len()).into_par_iter();
+        numbers.map(|mix| quality(mix, skip)).collect()
+    };
+    let of_parts: Vec<Vec<f64>> = (0..groups.len())
+        .map(|group| qualities(Some(group)))
         .collect();
-    Ok(mixes[simplest_good(&qualities)])
+    Ok(mixes[simplest_good(&qualities(None), &of_parts)])
 }
 
-/// Number of the first choice whose mean quality is at most a standard error below the best one's;
-/// `qualities` is `[sample][choice]`, the simplest choice first.
-fn simplest_good(qualities: &[Vec<f64>]) -> usize {
-    let samples = qualities.len() as f64;
-    let choices = qualities.first().map_or(0, Vec::len);
-    let means: Vec<f64> = (0..choices)
-        .map(|c| qualities.iter().map(|q| q[c]).sum::<f64>() / samples)
-        .collect();
-    let best = (0..choices).max_by(|&a, &b| means[a].total_cmp(&means[b]));
+/// Number of the first choice whose quality is at most a standard error below the best one's, by the
+/// jackknife: `all` is the quality of each choice on all samples, `without` that on all but one of them,
+/// `[sample][choice]`, the simplest choice first.
+fn simplest_good(all: &[f64], without: &[Vec<f64>]) -> usize {
+    let samples = without.len() as f64;
+    let best = (0..all.len()).max_by(|&a, &b| all[a].total_cmp(&all[b]).then(b.cmp(&a)));
     let Some(best) = best else { return 0 };
     // Samples differ in how hard they are: what counts is how much the differences vary.
     let good = |choice: &usize| {
-        let difference = |q: &Vec<f64>| q[best] - q[*choice];
-        let mean = means[best] - means[*choice];
-        let squares = qualities.iter().map(|q| (difference(q) - mean).powi(2));
-        let variance = squares.sum::<f64>() / (samples - 1.0).max(1.0);
-        mean <= (variance / samples).sqrt() + 1e-9
+        let difference = |part: &Vec<f64>| part[best] - part[*choice];
+        let mean = without.iter().map(difference).sum::<f64>() / samples.max(1.0);
+        let squares = without.iter().map(|part| (difference(part) - mean).powi(2));
+        let error = (squares.sum::<f64>() * (samples - 1.0) / samples.max(1.0)).max(0.0);
+        all[best] - all[*choice] <= error.sqrt() + 1e-9
     };
-    (0..choices).find(good).unwrap_or(best)
+    (0..all.len()).find(good).unwrap_or(best)
 }
 
 /// Image scores of left-out normal pictures on the integer path, and the thresholds from them.
@@ -1258,17 +1257,25 @@ mod tests {
 
     #[test]
     fn a_choice_must_be_better_by_more_than_chance() {
+        // Means of samples: the jackknife's error is then the standard error of the mean.
+        let choose = |samples: &[[f64; 3]]| {
+            let mean = |skip: Option<usize>| -> Vec<f64> {
+                let kept = samples.iter().enumerate().filter(|(n, _)| Some(*n) != skip);
+                let kept: Vec<&[f64; 3]> = kept.map(|(_, sample)| sample).collect();
+                let of_choice =
+                    |c: usize| kept.iter().map(|s| s[c]).sum::<f64>() / kept.len() as f64;
+                (0..3).map(of_choice).collect()
+            };
+            let without: Vec<Vec<f64>> = (0..samples.len()).map(|n| mean(Some(n))).collect();
+            simplest_good(&mean(None), &without)
+        };
         // The second is better each time, the third now and then.
-        let clear = [
-            vec![0.5, 0.6, 0.7],
-            vec![0.3, 0.4, 0.3],
-            vec![0.7, 0.8, 0.75],
-        ];
-        assert_eq!(simplest_good(&clear), 1);
-        let chance = [vec![0.5, 0.8], vec![0.5, 0.3], vec![0.5, 0.5]];
-        assert_eq!(simplest_good(&chance), 0);
-        assert_eq!(simplest_good(&[vec![0.5, 0.9, 0.9]]), 1);
-        assert_eq!(simplest_good(&[]), 0);
+        let clear = [[0.5, 0.6, 0.7], [0.3, 0.4, 0.3], [0.7, 0.8, 0.75]];
+        assert_eq!(choose(&clear), 1);
+        let chance = [[0.5, 0.8, 0.1], [0.5, 0.3, 0.1], [0.5, 0.5, 0.1]];
+        assert_eq!(choose(&chance), 0);
+        assert_eq!(simplest_good(&[0.5, 0.9, 0.9], &[]), 1);
+        assert_eq!(simplest_good(&[], &[]), 0);
     }
 
     #[test]
