@@ -75,7 +75,8 @@ def run(arguments, name, backbone, datasets, flags):
     target = arguments.out / f"{name.replace(' ', '_').replace(',', '')}.json"
     if not target.is_file():
         command = [arguments.vod, "--quiet", "eval"] + [str(arguments.data / d) for d in datasets]
-        command += ["--backbone", backbone, "--seeds", arguments.seeds, "--json", str(target)]
+        command += ["--backbone", backbone, "--json", str(target)]
+        command += [] if "--seeds" in flags else ["--seeds", arguments.seeds]
         command += ["--feature-cache", arguments.cache] if arguments.cache else []
         subprocess.run(command + flags, check=True, stdout=subprocess.DEVNULL)
     return json.loads(target.read_text())
