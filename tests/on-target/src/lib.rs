@@ -235,10 +235,10 @@ fn run_made_up(
         shift: 5,
         taps,
         top_share: 6554,
-        stage: if signed {
-            ScoreStage::Raw
-        } else {
-            ScoreStage::Smoothed
+        stage: match dimension % 3 {
+            0 => ScoreStage::Raw,
+            1 => ScoreStage::Smoothed,
+            _ => ScoreStage::Both,
         },
         threshold: 1,
         normal_score: 0,
