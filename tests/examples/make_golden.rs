@@ -16,7 +16,7 @@ fn main() -> Result<()> {
     let extractor = Extractor::new(&*backbone, preprocess)?;
     let references = choose_references(&image::list(&sample().join("train/good"))?, Some(3), 0);
     let mut options = FitOptions::standard();
-    options.row_bytes = 48 * 1024;
+    options.row_bytes = Some(48 * 1024);
     let hidden = indicatif::ProgressBar::hidden();
     let fitted = fit(&extractor, &references, &options, &hidden)?;
     let folder = fixture("golden");

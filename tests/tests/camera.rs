@@ -28,7 +28,7 @@ fn fitted() -> BankFile {
     let extractor = Extractor::new(&*backbone, preprocess).unwrap();
     let references = vod_host::image::list(&sample().join("train/good")).unwrap();
     let options = FitOptions {
-        row_bytes: ROW_BYTES,
+        row_bytes: Some(ROW_BYTES),
         ..FitOptions::standard()
     };
     let progress = ProgressBar::hidden();

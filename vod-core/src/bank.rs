@@ -34,7 +34,7 @@ pub enum ValueKind {
 }
 
 /// Which map the image score is taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScoreStage {
     /// The patch scores as they are: best for defects of one patch.
     Raw,
@@ -43,6 +43,63 @@ pub enum ScoreStage {
     /// A few patch scores as they are and the smoothed map, in equal parts: for defects of any size. Of
     /// the patch scores a third of the share counts.
     Both,
+}
+
+/// How the image score is taken from a frame's scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "EncodedImageScore", into = "EncodedImageScore")]
+pub struct ImageScore {
+    /// Map that it is taken from.
+    pub stage: ScoreStage,
+    /// Margin along the frame's edges that it leaves out, in 1/65536 of the shorter side, less than
+    /// half of it ([`Grid::margin`]). What lies there is cut off by the frame, and where the framing
+    /// varies from part to part it resembles no reference.
+    pub margin: u16,
+}
+
+impl ImageScore {
+    /// Over the whole frame.
+    pub const fn whole(stage: ScoreStage) -> Self {
+        Self { stage, margin: 0 }
+    }
+}
+
+/// As it lies in a bank: banks without a margin are those of readers that know none.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum EncodedImageScore {
+    Raw,
+    Smoothed,
+    Both,
+    RawWithin(u16),
+    SmoothedWithin(u16),
+    BothWithin(u16),
+}
+
+impl From<EncodedImageScore> for ImageScore {
+    fn from(encoded: EncodedImageScore) -> Self {
+        let (stage, margin) = match encoded {
+            EncodedImageScore::Raw => (ScoreStage::Raw, 0),
+            EncodedImageScore::Smoothed => (ScoreStage::Smoothed, 0),
+            EncodedImageScore::Both => (ScoreStage::Both, 0),
+            EncodedImageScore::RawWithin(margin) => (ScoreStage::Raw, margin),
+            EncodedImageScore::SmoothedWithin(margin) => (ScoreStage::Smoothed, margin),
+            EncodedImageScore::BothWithin(margin) => (ScoreStage::Both, margin),
+        };
+        Self { stage, margin }
+    }
+}
+
+impl From<ImageScore> for EncodedImageScore {
+    fn from(score: ImageScore) -> Self {
+        match (score.stage, score.margin) {
+            (ScoreStage::Raw, 0) => Self::Raw,
+            (ScoreStage::Smoothed, 0) => Self::Smoothed,
+            (ScoreStage::Both, 0) => Self::Both,
+            (ScoreStage::Raw, margin) => Self::RawWithin(margin),
+            (ScoreStage::Smoothed, margin) => Self::SmoothedWithin(margin),
+            (ScoreStage::Both, margin) => Self::BothWithin(margin),
+        }
+    }
 }
 
 /// The body of a bank file in its order of encoding (postcard).
@@ -67,8 +124,8 @@ pub struct BankParts<'a> {
     pub taps: [u16; MAX_TAPS],
     /// Share of the patches whose mean is the image score, in 1/65536 (at least one patch).
     pub top_share: u16,
-    /// Map that the image score is taken from.
-    pub stage: ScoreStage,
+    /// How the image score is taken.
+    pub image_score: ImageScore,
     /// Image score from which a frame is called anomalous.
     pub threshold: i32,
     /// Median image score of normal frames; below the threshold.
@@ -146,6 +203,9 @@ impl<'a> Bank<'a> {
         let side: u32 = parts.taps.iter().skip(1).map(|&t| u32::from(t)).sum();
         if u32::from(parts.taps[0]) + 2 * side != KERNEL_SUM {
             return field("taps");
+        }
+        if parts.image_score.margin >= 1 << 15 {
+            return field("image_score");
         }
         if parts.normal_score >= parts.threshold {
             return field("normal_score");
@@ -236,6 +296,11 @@ impl<'a> Bank<'a> {
     /// Whether the search is limited to rows from nearby grid cells.
     pub fn is_aligned(&self) -> bool {
         !self.parts.cells.is_empty()
+    }
+
+    /// Patches along each edge of a frame of `grid` that the image score leaves out.
+    pub fn margin(&self, grid: Grid) -> usize {
+        grid.margin(self.parts.image_score.margin)
     }
 
     /// Everything in the bank.

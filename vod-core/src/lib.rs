@@ -16,7 +16,7 @@ mod scorer;
 mod value_order;
 
 pub use arch::Kernel;
-pub use bank::{Bank, BankParts, MAX_GRID_SIDE, ScoreStage, ValueKind};
+pub use bank::{Bank, BankParts, ImageScore, MAX_GRID_SIDE, ScoreStage, ValueKind};
 pub use error::{BankError, FrameError};
 pub use grid::Grid;
 pub use map::{MAX_REGIONS, Region, regions};

@@ -209,7 +209,7 @@ impl<'b> Scorer<'b> {
         best[0]
     }
 
-    /// Patches whose mean is the image score, on a grid of `patches`.
+    /// Patches whose mean is the image score, of `patches` that it counts.
     pub const fn top_count(top_share: u16, patches: usize) -> usize {
         let count = (patches as u64 * top_share as u64 + (1 << 15)) >> 16;
         if count == 0 { 1 } else { count as usize }
@@ -220,7 +220,7 @@ impl<'b> Scorer<'b> {
         Self::top_count(top_share / 3, patches)
     }
 
-    /// Words of scratch that a frame of `grid` needs.
+    /// Words of scratch that a frame of `grid` needs, whatever its margin.
     pub const fn scratch_len(grid: Grid, radius: usize, top_share: u16) -> usize {
         let tops =
             Self::top_count(top_share, grid.len()) + Self::sharp_count(top_share, grid.len());
@@ -248,14 +248,16 @@ impl<'b> Scorer<'b> {
         }
         let parts = self.bank.parts();
         let reach = reach(&parts.taps);
-        let top = Self::top_count(parts.top_share, grid.len());
+        let margin = self.bank.margin(grid);
+        let counted = grid.inner_len(margin);
+        let top = Self::top_count(parts.top_share, counted);
         let needed = self.scratch_len_for(grid);
         let short = FrameError::Scratch {
             expected: needed,
             found: scratch.len(),
         };
         let scratch = scratch.get_mut(..needed).ok_or(short)?;
-        let sharp = Self::sharp_count(parts.top_share, grid.len());
+        let sharp = Self::sharp_count(parts.top_share, counted);
         let (heap, rest) = scratch.split_at_mut_checked(top).ok_or(short)?;
         let (sharp, rows) = rest.split_at_mut_checked(sharp).ok_or(short)?;
         let (raw, ring) = rows.split_at_mut_checked(grid.width()).ok_or(short)?;
@@ -263,6 +265,7 @@ impl<'b> Scorer<'b> {
             scorer: self,
             grid,
             reach,
+            margin,
             pushed: 0,
             popped: 0,
             raw,
@@ -413,6 +416,8 @@ pub struct Stream<'s, 'b> {
     scorer: &'s Scorer<'b>,
     grid: Grid,
     reach: usize,
+    /// Patches along each edge that the image score leaves out.
+    margin: usize,
     pushed: usize,
     popped: usize,
     raw: &'s mut [i32],
@@ -472,13 +477,14 @@ impl Stream<'_, '_> {
         let parts = self.scorer.bank.parts();
         self.scorer
             .score_row(self.pushed, features, self.raw, ahead);
-        let top = match parts.stage {
+        let top = match parts.image_score.stage {
             ScoreStage::Raw => Some(&mut self.top),
             ScoreStage::Smoothed => None,
             ScoreStage::Both => Some(&mut self.sharp),
         };
         if let Some(top) = top {
-            self.raw.iter().for_each(|&score| top.offer(score));
+            let counted = counted(self.grid, self.margin, self.pushed, self.raw);
+            counted.iter().for_each(|&score| top.offer(score));
         }
         let slot = ring_start(self.pushed, self.reach, self.grid.width());
         if let Some(row) = self.ring.get_mut(slot) {
@@ -507,11 +513,10 @@ impl Stream<'_, '_> {
                 .unwrap_or_default()
         };
         smooth_column(row, self.grid.height(), self.popped, &parts.taps, out);
-        for &score in out.iter() {
-            self.map_max = self.map_max.max(score);
-            if parts.stage != ScoreStage::Raw {
-                self.top.offer(score);
-            }
+        self.map_max = out.iter().fold(self.map_max, |max, &score| max.max(score));
+        if parts.image_score.stage != ScoreStage::Raw {
+            let counted = counted(self.grid, self.margin, self.popped, out);
+            counted.iter().for_each(|&score| self.top.offer(score));
         }
         self.popped += 1;
         true
@@ -526,7 +531,7 @@ impl Stream<'_, '_> {
             return Err(FrameError::RowCount);
         }
         let parts = self.scorer.bank.parts();
-        let score = match parts.stage {
+        let score = match parts.image_score.stage {
             ScoreStage::Raw | ScoreStage::Smoothed => self.top.mean(),
             // Half of the sum, rounded up; the sum alone might not fit.
             ScoreStage::Both => {
@@ -539,6 +544,15 @@ impl Stream<'_, '_> {
             map_max: self.map_max,
         })
     }
+}
+
+/// The scores of row `y` of a frame that its image score counts: none of a row in the margin.
+fn counted(grid: Grid, margin: usize, y: usize, row: &[i32]) -> &[i32] {
+    if y < margin || y + margin >= grid.height() {
+        return &[];
+    }
+    let right = grid.width().saturating_sub(margin);
+    row.get(margin..right).unwrap_or_default()
 }
 
 /// Where row `y` lies in a ring of `2 * reach + 1` rows.

@@ -4,7 +4,7 @@ mod common;
 
 use common::{TestBank, noise, wrap};
 use proptest::prelude::*;
-use vod_core::{Bank, BankError, BankParts, Grid, Scorer};
+use vod_core::{Bank, BankError, BankParts, Grid, ImageScore, ScoreStage, Scorer};
 
 fn small() -> TestBank {
     TestBank::new(5, noise(3, 5 * 7))
@@ -85,6 +85,40 @@ fn fields_that_do_not_hold_are_named() {
     assert!(Bank::from_bytes(&bank.bytes()).is_ok());
     bank.cells = vec![1, 4, 7];
     assert_eq!(name(&bank), "cells");
+}
+
+/// Banks without a margin keep their bytes; readers that know no margins refuse the others.
+#[test]
+fn a_margin_is_a_variant_of_its_own() {
+    let mut bank = small();
+    let plain = bank.body();
+    for (number, stage) in [ScoreStage::Raw, ScoreStage::Smoothed, ScoreStage::Both]
+        .into_iter()
+        .enumerate()
+    {
+        bank.image_score = ImageScore { stage, margin: 0 };
+        let whole = bank.body();
+        let at = (0..whole.len()).find(|&i| whole[i] != plain[i]);
+        bank.image_score.margin = 3277;
+        let within = bank.body();
+        assert_eq!(within.len(), whole.len() + 2);
+        let place = at.unwrap_or_else(|| (0..).find(|&i| within[i] != whole[i]).unwrap());
+        assert_eq!(usize::from(whole[place]), number);
+        assert_eq!(usize::from(within[place]), number + 3);
+        let bytes = bank.bytes();
+        let read = Bank::from_bytes(&bytes).unwrap();
+        assert_eq!(read.parts().image_score, bank.image_score);
+        assert_eq!(read.margin(Grid::new(40, 60).unwrap()), 2);
+        assert_eq!(read.margin(Grid::new(60, 32).unwrap()), 1);
+        assert_eq!(read.margin(Grid::new(19, 19).unwrap()), 0);
+    }
+    bank.image_score.margin = 1 << 15;
+    assert_eq!(
+        Bank::from_bytes(&bank.bytes()).unwrap_err(),
+        BankError::Field {
+            name: "image_score"
+        }
+    );
 }
 
 #[test]

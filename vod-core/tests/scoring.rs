@@ -5,8 +5,8 @@ mod common;
 use common::{TestBank, noise};
 use proptest::prelude::*;
 use vod_core::{
-    Bank, FrameError, Grid, Kernel, Nearest, ScoreStage, Scorer, ValueKind, decompose, regions,
-    residual, weighted_values,
+    Bank, FrameError, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer, ValueKind, decompose,
+    regions, residual, weighted_values,
 };
 
 /// The definition, in plain words.
@@ -207,10 +207,10 @@ proptest! {
 
     /// A frame at once, a frame by rows, and the definition from single patches.
     #[test]
-    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, stage in stages(), wide: bool) {
+    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, stage in stages(), margin in 0u16..32768, wide: bool) {
         let dimension = 7;
         let mut test = TestBank::new(dimension, noise(seed, dimension * 11));
-        test.stage = stage;
+        test.image_score = ImageScore { stage, margin };
         if wide {
             test.taps = [56, 40, 30, 20, 8, 2];
         }
@@ -227,10 +227,16 @@ proptest! {
             let raw: Vec<i32> = features.chunks_exact(dimension).map(|p| scorer.score_patch(p).unwrap().score).collect();
             let expected = smooth_by_hand(&raw, height, width, &test.taps);
             prop_assert_eq!(&map, &expected);
+            let edge = height.min(width) * usize::from(margin) / 65536;
+            let inner = |scores: &[i32]| -> Vec<i32> {
+                let rows = scores.chunks(width).take(height - edge).skip(edge);
+                rows.flat_map(|row| &row[edge..width - edge]).copied().collect()
+            };
+            let (counted, smoothed) = (inner(&raw), inner(&expected));
             let score = match stage {
-                ScoreStage::Raw => top_mean(&raw, 6554),
-                ScoreStage::Smoothed => top_mean(&expected, 6554),
-                ScoreStage::Both => (top_mean(&raw, 6554 / 3) + top_mean(&expected, 6554) + 1).div_euclid(2),
+                ScoreStage::Raw => top_mean(&counted, 6554),
+                ScoreStage::Smoothed => top_mean(&smoothed, 6554),
+                ScoreStage::Both => (top_mean(&counted, 6554 / 3) + top_mean(&smoothed, 6554) + 1).div_euclid(2),
             };
             prop_assert_eq!(i64::from(frame.score), score);
             prop_assert_eq!(frame.map_max, *expected.iter().max().unwrap());

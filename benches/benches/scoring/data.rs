@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vod_core::bank::{BankParts, MAX_TAPS};
-use vod_core::{Bank, Grid, Nearest, ScoreStage, ValueKind};
+use vod_core::{Bank, Grid, ImageScore, Nearest, ScoreStage, ValueKind};
 
 /// One frame and one bank.
 pub struct Case {
@@ -114,7 +114,7 @@ impl Case {
             shift: 8,
             taps,
             top_share: 655,
-            stage: ScoreStage::Raw,
+            image_score: ImageScore::whole(ScoreStage::Raw),
             threshold: 1,
             normal_score: 0,
             map_threshold: 1,

@@ -3,7 +3,9 @@
 use core::fmt;
 
 use vod_core::bank::{BankParts, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION, checksum};
-use vod_core::{Bank, FrameError, FrameScore, Grid, Kernel, ScoreStage, Scorer, ValueKind};
+use vod_core::{
+    Bank, FrameError, FrameScore, Grid, ImageScore, Kernel, ScoreStage, Scorer, ValueKind,
+};
 
 use crate::board::Board;
 use crate::memory::Memory;
@@ -204,7 +206,7 @@ fn write_bank(bytes: &mut [u8; BANK_LEN]) -> Option<usize> {
         shift: 6,
         taps: [104, 62, 14, 0, 0, 0],
         top_share: 4096,
-        stage: ScoreStage::Smoothed,
+        image_score: ImageScore::whole(ScoreStage::Smoothed),
         threshold: 1000,
         normal_score: 0,
         map_threshold: 1000,

@@ -6,7 +6,7 @@ use core::fmt;
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest};
 use vod_core::bank::MAX_TAPS;
-use vod_core::{Bank, BankParts, FrameScore, Grid, Kernel, Nearest, ScoreStage, Scorer, ValueKind};
+use vod_core::{Bank, BankParts, FrameScore, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer, ValueKind};
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
@@ -235,10 +235,14 @@ fn run_made_up(
         shift: 5,
         taps,
         top_share: 6554,
-        stage: match dimension % 3 {
-            0 => ScoreStage::Raw,
-            1 => ScoreStage::Smoothed,
-            _ => ScoreStage::Both,
+        image_score: ImageScore {
+            stage: match dimension % 3 {
+                0 => ScoreStage::Raw,
+                1 => ScoreStage::Smoothed,
+                _ => ScoreStage::Both,
+            },
+            // No margin, or less than a third of the shorter side.
+            margin: row_count as u16 % 2 * 20_000,
         },
         threshold: 1,
         normal_score: 0,

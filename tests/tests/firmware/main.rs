@@ -7,7 +7,7 @@ use embedded_io::ErrorKind;
 use proptest::prelude::*;
 use simulated::{BUFFER, Flashes, MAX_DATA, MAX_PATCHES, MAX_ROW, Session, connect};
 use vod_core::conv::{self, LayerParts, Network, NetworkParts, Operation};
-use vod_core::{Bank, BankParts, Grid, ScoreStage, ValueKind};
+use vod_core::{Bank, BankParts, Grid, ImageScore, ScoreStage, ValueKind};
 use vod_host::backbone::int8;
 use vod_host::bank_file::encode_parts;
 use vod_host::device::host_verdict;
@@ -60,7 +60,7 @@ fn bank_for(seed: u64, grid: (u16, u16)) -> Vec<u8> {
         shift: 4,
         taps: [104, 62, 14, 0, 0, 0],
         top_share: 1000,
-        stage: ScoreStage::Raw,
+        image_score: ImageScore::whole(ScoreStage::Raw),
         threshold: 4000,
         normal_score: 1000,
         map_threshold: 5000,

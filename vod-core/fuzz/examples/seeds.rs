@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use vod_core::bank::MAX_TAPS;
-use vod_core::{BankParts, ScoreStage, ValueKind};
+use vod_core::{BankParts, ImageScore, ScoreStage, ValueKind};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -60,11 +60,11 @@ fn body(dimension: u16, row_count: u32, signed: bool, aligned: bool) -> Vec<u8> 
         shift: 5,
         taps,
         top_share: 6554,
-        stage: if aligned {
+        image_score: ImageScore::whole(if aligned {
             ScoreStage::Smoothed
         } else {
             ScoreStage::Raw
-        },
+        }),
         threshold: 1000,
         normal_score: 10,
         map_threshold: 1200,

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 use vod_core::bank::{HEADER_LEN, MAGIC, MAX_TAPS, VERSION, checksum};
-use vod_core::{BankParts, ScoreStage, ValueKind};
+use vod_core::{BankParts, ImageScore, ScoreStage, ValueKind};
 
 /// Owned fields of a bank.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct TestBank {
     pub weights: Vec<i16>,
     pub values: ValueKind,
     pub taps: [u16; MAX_TAPS],
-    pub stage: ScoreStage,
+    pub image_score: ImageScore,
     pub grid: (u16, u16),
     pub cells: Vec<u32>,
 }
@@ -25,7 +25,7 @@ impl TestBank {
             rows,
             values: ValueKind::Magnitude,
             taps: [104, 62, 14, 0, 0, 0],
-            stage: ScoreStage::Raw,
+            image_score: ImageScore::whole(ScoreStage::Raw),
             grid: (0, 0),
             cells: Vec::new(),
         }
@@ -50,7 +50,7 @@ impl TestBank {
             shift: 5,
             taps: self.taps,
             top_share: 6554,
-            stage: self.stage,
+            image_score: self.image_score,
             threshold: 1000,
             normal_score: 10,
             map_threshold: 1200,

@@ -34,6 +34,13 @@ pub struct Manifest {
     /// What the network is computed in.
     #[serde(default)]
     pub arithmetic: Arithmetic,
+    /// Bytes that a bank's reference rows may take unless the user asks for another number.
+    #[serde(default = "default_row_bytes")]
+    pub row_bytes: usize,
+}
+
+fn default_row_bytes() -> usize {
+    1 << 20
 }
 
 /// What a network is computed in.
@@ -149,6 +156,7 @@ impl Manifest {
                 && self.input.default_size.is_multiple_of(self.input.multiple),
             "input.default_size must be a multiple of input.multiple",
         )?;
+        need(self.row_bytes > 0, "row_bytes must be positive")?;
         need(self.features.pool % 2 == 1, "features.pool must be odd")?;
         need(
             self.features.stride > 0 && self.input.multiple.is_multiple_of(self.features.stride),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use indicatif::ProgressBar;
 use ndarray::Array2;
 use rayon::prelude::*;
+use vod_core::Grid;
 
 use crate::error::{Error, Result};
 use crate::features::{Extractor, FeatureGrid};
@@ -22,6 +23,8 @@ pub struct RawResidual {
     weights: Vec<f64>,
     sigma: f64,
     top_share: f64,
+    /// Margin that the image score leaves out ([`Grid::margin`]).
+    margin: u16,
 }
 
 impl RawResidual {
@@ -65,6 +68,7 @@ impl RawResidual {
             weights,
             sigma: recipe.sigma,
             top_share: recipe.top_share,
+            margin: options.margin(),
         })
     }
 
@@ -84,7 +88,11 @@ impl RawResidual {
                 terms.map(|(w, &r)| w * f64::from(r)).sum()
             })
             .collect();
-        let mut sorted = scores.clone();
+        let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
+        let margin = grid.margin(self.margin);
+        let counted = scores.iter().zip(0..);
+        let counted = counted.filter(|&(_, patch)| grid.is_inner(patch, margin));
+        let mut sorted: Vec<f64> = counted.map(|(&score, _)| score).collect();
         sorted.sort_by(|a, b| b.total_cmp(a));
         let count = (self.top_share * sorted.len() as f64).round().max(1.0) as usize;
         let top = &sorted[..count.min(sorted.len())];

@@ -14,7 +14,7 @@ use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vod_core::{
-    Bank, BankParts, FrameScore, Grid, Nearest, ScoreStage, Scorer, ValueKind, residual,
+    Bank, BankParts, FrameScore, Grid, ImageScore, Nearest, ScoreStage, Scorer, ValueKind, residual,
 };
 
 pub(crate) use basis::range_limit;
@@ -56,6 +56,8 @@ const COPIES: usize = 8;
 
 /// Left-out references of which patches are kept, to score them again when the bank changes.
 const HELD_BACK_FRAMES: usize = 12;
+/// What their patch features may take, bytes; they stay on the host.
+const HELD_BACK_BYTES: usize = 1 << 17;
 
 /// What is fitted and how; one recipe for every data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +85,9 @@ pub struct Recipe {
     /// Map that the image score is taken from; `None` where it goes by the backbone
     /// ([`Self::stage_for`]).
     pub stage: Option<ScoreStage>,
+    /// Margin along the frame's edges that the image score leaves out, share of the shorter side, below
+    /// .5. Not where the part always lies the same way: what the edges cut off is known there.
+    pub margin: f64,
 }
 
 impl Recipe {
@@ -103,6 +108,7 @@ impl Recipe {
             sigma: 1.0,
             top_share: 0.01,
             stage: None,
+            margin: 0.05,
         }
     }
 
@@ -114,6 +120,7 @@ impl Recipe {
             blends: vec![0.0],
             generalist: vec![0.0],
             stage: Some(ScoreStage::Raw),
+            margin: 0.0,
             ..Self::standard()
         }
     }
@@ -143,8 +150,8 @@ pub struct FitOptions {
     pub paired: bool,
     /// Share of normal frames that may be called anomalous.
     pub fpr: f64,
-    /// Bytes that the bank's rows may take.
-    pub row_bytes: usize,
+    /// Bytes that the bank's rows may take; [`crate::backbone::Manifest::row_bytes`] if `None`.
+    pub row_bytes: Option<usize>,
     /// Seed of the synthetic anomalies; written into the bank.
     pub seed: u64,
     /// A scorer that was trained on other objects, to be blended in.
@@ -161,7 +168,7 @@ impl FitOptions {
             aligned: false,
             paired: false,
             fpr: 0.01,
-            row_bytes: DEFAULT_ROW_BYTES,
+            row_bytes: None,
             seed: 0,
             weights: None,
             ignore: IgnoreRegions::default(),
@@ -169,10 +176,17 @@ impl FitOptions {
     }
 }
 
-/// Bytes that the rows take unless told otherwise.
-pub const DEFAULT_ROW_BYTES: usize = 1 << 20;
 /// With more references than this the bank has seen enough, and the time is saved.
 pub const MIRRORED_REFERENCES: usize = 8;
+impl FitOptions {
+    /// The recipe's margin as banks hold it.
+    pub(crate) fn margin(&self) -> u16 {
+        let held = self.aligned || self.paired;
+        let share = if held { 0.0 } else { self.recipe.margin };
+        (share * 65536.0).round().clamp(0.0, 32767.0) as u16
+    }
+}
+
 /// Reach of the position-limited search, patches.
 const ALIGNED_RADIUS: u16 = 2;
 
@@ -410,7 +424,10 @@ pub(crate) fn prepare(
 
     let transform = fit_transform(extractor, &held, recipe)?;
     let dimension = transform.dimension;
-    let row_limit = (options.row_bytes / dimension).max(1);
+    let row_bytes = options
+        .row_bytes
+        .unwrap_or(extractor.backbone().manifest().row_bytes);
+    let row_limit = (row_bytes / dimension).max(1);
     let mut rows = Rows::default();
     for (image, reference) in held.iter().enumerate() {
         rows.add_held(reference, &transform, image);
@@ -535,7 +552,10 @@ pub fn fit(
             discriminant: &discriminant,
             taps,
             top_share: recipe.top_share,
-            stage: recipe.stage_for(spec),
+            image_score: ImageScore {
+                stage: recipe.stage_for(spec),
+                margin: options.margin(),
+            },
             calibration: &calibration,
             host: &host,
         })
@@ -1106,13 +1126,13 @@ fn calibrate(
     encode: &(impl Fn(&Rows, Calibration, Option<CalibrationFrames>) -> Result<Vec<u8>> + Sync),
 ) -> Result<(Calibration, CalibrationFrames)> {
     let dimension = transform.dimension;
-    // Left-out references that can be scored again later, within an eighth of the bank's size.
+    // Left-out references that can be scored again later.
     let left_out: Vec<usize> = (0..probes.len())
         .filter(|&i| probes[i].shares.is_empty() && is_left_out(&probes[i]))
         .collect();
     let step = left_out.len().div_ceil(HELD_BACK_FRAMES).max(1);
     let chosen: Vec<usize> = left_out.into_iter().step_by(step).collect();
-    let room = options.row_bytes / 8 / dimension / chosen.len().max(1);
+    let room = HELD_BACK_BYTES / dimension / chosen.len().max(1);
     let scored: Vec<(FrameScore, Vec<i32>, Option<HeldBack>)> = probes
         .par_iter()
         .enumerate()
@@ -1190,9 +1210,11 @@ fn held_back(
     room: usize,
 ) -> Result<Option<HeldBack>> {
     let dimension = bank.dimension();
-    let top = Scorer::top_count(bank.parts().top_share, grid.len());
+    let margin = bank.margin(grid);
+    let top = Scorer::top_count(bank.parts().top_share, grid.inner_len(margin));
     let scores = patch_scores(bank, grid, queries)?;
     let mut cells: Vec<u32> = (0..grid.len() as u32).collect();
+    cells.retain(|&cell| grid.is_inner(cell as usize, margin));
     cells.sort_by_key(|&cell| (std::cmp::Reverse(scores[cell as usize]), cell));
     cells.truncate((3 * top).min(room));
     if cells.len() < top {

@@ -1,7 +1,7 @@
 //! From the fitted model in floating point to the bank's integers.
 
 use vod_core::bank::{BankParts, KERNEL_SUM, MAX_TAPS};
-use vod_core::{Grid, LENGTH_BITS, ScoreStage, ValueKind};
+use vod_core::{Grid, ImageScore, LENGTH_BITS, ScoreStage, ValueKind};
 
 use crate::bank_file::{Calibration, encode_parts, row_norms};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ pub(crate) struct Model<'m> {
     pub discriminant: &'m Discriminant,
     pub taps: [u16; MAX_TAPS],
     pub top_share: f64,
-    pub stage: ScoreStage,
+    pub image_score: ImageScore,
     pub calibration: &'m Calibration,
     /// Host section and records ([`crate::bank_file::encode_host`]); may be empty.
     pub host: &'m [u8],
@@ -90,7 +90,7 @@ pub(crate) fn search_bank(dimension: usize, rows: &[i8]) -> Result<Vec<u8>> {
         discriminant: &Discriminant::distance(dimension, ValueKind::Magnitude),
         taps: smoothing_taps(0.0),
         top_share: 0.0,
-        stage: ScoreStage::Raw,
+        image_score: ImageScore::whole(ScoreStage::Raw),
         calibration: &Calibration::open(),
         host: &[],
     })
@@ -117,7 +117,7 @@ pub(crate) fn encode(model: &Model) -> Result<Vec<u8>> {
         shift,
         taps: model.taps,
         top_share: (model.top_share * 65536.0).round().clamp(0.0, 65535.0) as u16,
-        stage: model.stage,
+        image_score: model.image_score,
         threshold: model.calibration.threshold,
         normal_score: model.calibration.normal_score,
         map_threshold: model.calibration.map_threshold,

@@ -21,25 +21,18 @@ use crate::error::{Error, Result};
 use crate::eval::metrics::average_precision;
 use crate::features::{Extractor, FeatureGrid};
 use crate::fit::{
-    Against, DEFAULT_ROW_BYTES, Discriminant, Moments, Profiles, Rows, Space, cell_table,
-    fixed_point, patch_scores, profiles_against, score_units, shrinkage_lda, threshold,
+    Against, Discriminant, Moments, Profiles, Rows, Space, cell_table, fixed_point, patch_scores,
+    profiles_against, score_units, shrinkage_lda, threshold,
 };
 use crate::image;
 use crate::score::{scale, score_frame};
 
 /// What is added and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct UpdateOptions {
-    /// Bytes that the rows may take; at least what they take already.
-    pub row_bytes: usize,
-}
-
-impl Default for UpdateOptions {
-    fn default() -> Self {
-        Self {
-            row_bytes: DEFAULT_ROW_BYTES,
-        }
-    }
+    /// Bytes that the rows may take, at least what they take already;
+    /// [`crate::backbone::Manifest::row_bytes`] if `None`.
+    pub row_bytes: Option<usize>,
 }
 
 /// An image with a defect that the bank missed, and its mask where there is one.
@@ -204,7 +197,10 @@ pub fn update(
 
     let old_references = file.host().references.len();
     let old_rows = rows_of(file, &bank);
-    let rows = merged_rows(&old_rows, &good, old_references, &bank, options);
+    let row_bytes = options
+        .row_bytes
+        .unwrap_or(extractor.backbone().manifest().row_bytes);
+    let rows = merged_rows(&old_rows, &good, old_references, &bank, row_bytes);
     let known = records.origins.is_some();
     let against = |added: usize| Against::Without(old_references + added);
 
@@ -431,13 +427,16 @@ fn defect_picture(
             shares.zip(0..).collect()
         }
         None => {
-            let scores = patch_scores(bank, picture.grid, &picture.queries)?;
-            let top = Scorer::top_count(bank.parts().top_share, scores.len());
-            let mut sorted = scores.clone();
-            sorted.sort_unstable_by(|a, b| b.cmp(a));
-            let least = sorted[top - 1];
-            let taken = |score: i32| f64::from(u8::from(score >= least));
-            scores.into_iter().map(taken).zip(0..).collect()
+            let grid = picture.grid;
+            let margin = bank.margin(grid);
+            let scores = patch_scores(bank, grid, &picture.queries)?;
+            let mut counted: Vec<(i32, usize)> = scores.into_iter().zip(0..).collect();
+            counted.retain(|&(_, patch)| grid.is_inner(patch, margin));
+            counted.sort_unstable_by_key(|&(score, _)| std::cmp::Reverse(score));
+            let top = Scorer::top_count(bank.parts().top_share, counted.len());
+            let least = counted[top - 1].0;
+            let taken = |(score, patch)| (f64::from(u8::from(score >= least)), patch);
+            counted.into_iter().map(taken).collect()
         }
     };
     let highest = order.iter().fold(0.0f64, |m, (share, _)| m.max(*share));
@@ -491,7 +490,7 @@ fn merged_rows(
     good: &[Picture],
     old_references: usize,
     bank: &Bank,
-    options: &UpdateOptions,
+    row_bytes: usize,
 ) -> Rows {
     let dimension = bank.dimension();
     let mut rows = old.part(Against::All, dimension);
@@ -502,7 +501,7 @@ fn merged_rows(
             rows.add(values, old_references + number, grid, view, &[]);
         }
     }
-    let limit = (options.row_bytes / dimension).max(bank.row_count());
+    let limit = (row_bytes / dimension).max(bank.row_count());
     rows.thin(dimension, limit);
     rows
 }

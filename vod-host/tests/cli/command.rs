@@ -114,6 +114,47 @@ fn one_reference_works_and_says_that_its_threshold_is_a_guess() {
     assert_eq!(json["macs_per_frame"], macs);
 }
 
+/// With one reference, all of a frame that is the reference itself scores 0 but for a spot in a corner:
+/// whether that counts is what the margin says.
+#[test]
+fn a_margin_is_left_out_of_the_image_score_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 1, "160", &[]);
+    let good = path(folder.path(), "good parts");
+    let frame = path(folder.path(), "corner.png");
+    let mut pixels = image::open(path(Path::new(&good), "000.png"))
+        .unwrap()
+        .to_rgb8();
+    let side = pixels.width() / 20;
+    for (x, y) in (0..side).flat_map(|x| (0..side).map(move |y| (x, y))) {
+        pixels.put_pixel(x, y, image::Rgb([255, 0, 0]));
+    }
+    pixels.save(&frame).unwrap();
+    let scored = |bank: &str| {
+        let verdict = json(&vod(&["score", "--bank", bank, &frame, "--format", "json"]));
+        let inspected = json(&vod(&["inspect", bank, "--json", "-"]));
+        (
+            verdict["image_score"].as_f64().unwrap(),
+            inspected["image_score_margin"].as_f64().unwrap(),
+        )
+    };
+    let (within, margin) = scored(&bank);
+    assert!((margin - 0.05).abs() < 1e-4, "{margin}");
+    assert!(done(&["inspect", &bank]).contains("without 5 % along each edge"));
+    let refit = |more: &[&str]| {
+        let mut arguments = vec!["fit", &good, "--size", "160", "--out", &bank, "--force"];
+        arguments.extend(more);
+        done(&arguments);
+        scored(&bank)
+    };
+    let (everywhere, margin) = refit(&["--margin", "0"]);
+    assert_eq!(margin, 0.0);
+    assert!(everywhere > within, "{within} {everywhere}");
+    assert_eq!(refit(&["--aligned"]).1, 0.0);
+    let refused = vod(&["fit", &good, "--margin", "0.5", "--out", &bank, "--force"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
 /// A layer's part of the JSON of `inspect`.
 fn number(layer: &Value, name: &str) -> u64 {
     layer[name].as_u64().unwrap()

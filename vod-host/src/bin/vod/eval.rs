@@ -10,7 +10,7 @@ use vod_host::bank_file::{SyntheticFigures, check_output};
 use vod_host::dataset::Dataset;
 use vod_host::eval::{EvalOptions, Evaluation, Method, evaluate, summarise};
 use vod_host::features::{Extractor, preprocess_for};
-use vod_host::fit::{self, FitOptions, Recipe, Space};
+use vod_host::fit::{FitOptions, Recipe, Space};
 use vod_host::generalist::{pool, study};
 use vod_host::{Result, image, report};
 
@@ -54,9 +54,9 @@ pub struct Arguments {
     /// False-positive rate that the thresholds aim at.
     #[arg(long, default_value_t = 0.01)]
     fpr: f64,
-    /// Bytes that a bank's reference rows may take.
-    #[arg(long, value_name = "N", default_value_t = fit::DEFAULT_ROW_BYTES)]
-    bank_bytes: usize,
+    /// Bytes that a bank's reference rows may take (by default as many as the backbone's manifest says).
+    #[arg(long, value_name = "N")]
+    bank_bytes: Option<usize>,
     /// Folder where features are kept for further evaluations of the same images (large; makes
     /// images per second meaningless).
     #[arg(long, value_name = "DIR")]

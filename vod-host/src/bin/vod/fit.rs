@@ -48,9 +48,9 @@ pub struct Arguments {
     /// Share of normal images that may be called anomalous.
     #[arg(long, default_value_t = 0.01, value_parser = rate)]
     fpr: f64,
-    /// Bytes that the bank's reference rows may take.
-    #[arg(long, value_name = "N", default_value_t = fit::DEFAULT_ROW_BYTES)]
-    bank_bytes: usize,
+    /// Bytes that the bank's reference rows may take (by default as many as the backbone's manifest says).
+    #[arg(long, value_name = "N")]
+    bank_bytes: Option<usize>,
     /// Generalist weights of `vod train`, or `default` for those that come with the backbone, to be
     /// blended in.
     #[arg(long, value_name = "FILE.vodw")]

@@ -39,6 +39,8 @@ struct Inspection<'b> {
     values: String,
     /// `raw`, `smoothed` or `both`: map that the image score is taken from.
     image_score: String,
+    /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
+    image_score_margin: f64,
     discriminant_share: f64,
     aligned: bool,
     grid: Option<[usize; 2]>,
@@ -185,7 +187,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
             "whitened residuals"
         },
         values: format!("{:?}", parts.values).to_lowercase(),
-        image_score: format!("{:?}", parts.stage).to_lowercase(),
+        image_score: format!("{:?}", parts.image_score.stage).to_lowercase(),
+        image_score_margin: f64::from(parts.image_score.margin) / 65536.0,
         discriminant_share: host.blend,
         aligned: view.is_aligned(),
         grid: grid.map(|g| [g.height(), g.width()]),
@@ -239,7 +242,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
          bank        {rows} rows of {dimension}, {kb:.1} KB ({device:.1} KB on a device)\n\
          basis       {basis}\n\
          scorer      {share:.0} % discriminant on {values} values, {rest:.0} % distance{aligned}\n\
-         image score {image_score}\n\
+         image score {image_score}{margin}\n\
          frame       {frame}\n\
          {network}threshold   {raw} (normal median {normal}), {threshold}\n\
          references  {references}\n",
@@ -255,11 +258,15 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         basis = inspection.basis,
         share = inspection.discriminant_share * 100.0,
         values = inspection.values,
-        image_score = match parts.stage {
+        image_score = match parts.image_score.stage {
             ScoreStage::Raw => "highest patch scores",
             ScoreStage::Smoothed => "highest patches of the smoothed map",
             ScoreStage::Both =>
                 "highest patch scores and highest patches of the smoothed map, in equal parts",
+        },
+        margin = match inspection.image_score_margin {
+            0.0 => String::new(),
+            share => format!(", without {:.0} % along each edge", share * 100.0),
         },
         rest = 100.0 - inspection.discriminant_share * 100.0,
         aligned = if inspection.aligned {

@@ -38,6 +38,18 @@ pub struct RecipeChanges {
     /// What the image score is taken from [default: the backbone's].
     #[arg(long, value_enum)]
     image_score: Option<Stage>,
+    /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
+    #[arg(long, value_name = "SHARE", value_parser = margin)]
+    margin: Option<f64>,
+}
+
+fn margin(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if (0.0..0.5).contains(&share) {
+        Ok(share)
+    } else {
+        Err("a share of the shorter side is at least 0 and below 0.5".into())
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -78,6 +90,7 @@ impl RecipeChanges {
         recipe.mirror = self.mirror.unwrap_or(recipe.mirror);
         recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
         recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
+        recipe.margin = self.margin.unwrap_or(recipe.margin);
         recipe.stage = match self.image_score {
             Some(Stage::Raw) => Some(ScoreStage::Raw),
             Some(Stage::Smoothed) => Some(ScoreStage::Smoothed),

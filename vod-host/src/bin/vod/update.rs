@@ -7,7 +7,6 @@ use clap::Args;
 use serde::Serialize;
 use vod_host::bank_file::check_output;
 use vod_host::features::Extractor;
-use vod_host::fit::DEFAULT_ROW_BYTES;
 use vod_host::upkeep::{
     self, AddedDefect, AddedReference, DefectEffect, HeldBackChange, MissedDefect, UpdateOptions,
 };
@@ -41,9 +40,10 @@ pub struct Arguments {
     /// New bank file.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Bytes that the reference rows may take; never less than they take already.
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_ROW_BYTES)]
-    bank_bytes: usize,
+    /// Bytes that the reference rows may take, never less than they take already (by default as many as
+    /// the backbone's manifest says).
+    #[arg(long, value_name = "N")]
+    bank_bytes: Option<usize>,
     /// Backbone, where it is not one of the built-in ones: the path of its manifest.
     #[arg(long, value_name = "PATH")]
     backbone: Option<String>,
