@@ -2,7 +2,7 @@
 """Runs `vod eval` over a folder of data sets and prints the tables of docs/results.md.
 
 usage: accuracy.py DATA [--vod target/release/vod] [--out accuracy] [--cache DIR]
-                   [--part methods|ablation|calibration|paired|generalist ...] [--backbones edge,vit]
+                   [--part methods|ablation|calibration|spread|paired|generalist ...] [--backbones edge,vit]
 
 Each evaluation's JSON is kept in --out, and one that is there already is not run again, so that an
 interrupted run goes on. Needs nothing but Python and the built command; hours on two cores.
@@ -10,16 +10,23 @@ interrupted run goes on. Needs nothing but Python and the built command; hours o
 
 import argparse
 import json
+import math
 import pathlib
+import re
+import statistics
 import subprocess
 import sys
 
 SETS = ["bottle", "commutator", "magnetic_tile", "solar_mono", "solar_poly", "brain_mri"]
+MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 METHODS = {"vod": [], "distance": ["--method", "distance"], "patchcore": ["--method", "patchcore"]}
 # What one part of the method brings, each against the recipe as it stands.
 ABLATION = {
     "recipe": [],
     "distance": ["--method", "distance"],
+    "distance, with the recipe's image score": ["--blends", "0"],
+    "no margin": ["--margin", "0"],
+    "raw residual, order kept": ["--method", "raw"],
     "values, signed": ["--values", "signed", "--blends", "1"],
     "values, magnitude": ["--values", "magnitude", "--blends", "1"],
     "blend, magnitude": ["--values", "magnitude"],
@@ -60,7 +67,7 @@ def main():
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     parts = {"methods": methods, "ablation": ablation, "calibration": calibration, "paired": paired,
-             "generalist": generalist}
+             "generalist": generalist, "spread": spread}
     for part in arguments.part:
         parts[part](arguments)
 
@@ -75,7 +82,7 @@ def run(arguments, name, backbone, datasets, flags):
     target = arguments.out / f"{name.replace(' ', '_').replace(',', '')}.json"
     if not target.is_file():
         command = [arguments.vod, "--quiet", "eval"] + [str(arguments.data / d) for d in datasets]
-        command += ["--backbone", backbone, "--json", str(target)]
+        command += ["--backbone", str(backbone), "--json", str(target)]
         command += [] if "--seeds" in flags else ["--seeds", arguments.seeds]
         command += ["--feature-cache", arguments.cache] if arguments.cache else []
         subprocess.run(command + flags, check=True, stdout=subprocess.DEVNULL)
@@ -134,6 +141,30 @@ def ablation(arguments):
             images = figures(arguments, label, backbone, flags, "4", "image_auroc")
             pixels = figures(arguments, label, backbone, flags, "4", "pixel_auroc")
             row([name] + [show(cell) for cell in images + pixels[-1:]])
+        for layer, manifest in layers(arguments, backbone).items():
+            cells = []
+            for figure in ["image_auroc", "pixel_auroc"]:
+                found = []
+                for dataset in sets(arguments):
+                    name = f"{backbone}-4 layer {layer}-{dataset}"
+                    result = run(arguments, name, manifest, [dataset], ["--shots", "4"])
+                    found.append(result["datasets"][0]["mean"]["4"][figure])
+                cells += found + [mean(found)] if figure == "image_auroc" else [mean(found)]
+            row([f"layer {layer} alone"] + [show(cell) for cell in cells])
+
+
+def layers(arguments, backbone):
+    """A manifest for each output of a backbone alone."""
+    manifest = MODELS / f"{backbone}.toml"
+    text = manifest.read_text()
+    file = re.search(r'^file = "(.*)"', text, re.MULTILINE).group(1)
+    text = text.replace(f'"{file}"', f'"{(MODELS / file).resolve()}"')
+    found = {}
+    for layer in re.findall(r'^name = "(.*)"', text.split("[[outputs]]", 1)[1], re.MULTILINE):
+        found[layer] = arguments.out / f"{backbone}-{layer}.toml"
+        only = re.sub(r"^outputs = .*", f'outputs = ["{layer}"]', text, flags=re.MULTILINE)
+        found[layer].write_text(only)
+    return found
 
 
 def calibration(arguments):
@@ -150,6 +181,43 @@ def calibration(arguments):
             result = evaluate(arguments, "32", backbone, dataset, flags)
             many.append(result["mean"][count]["false_positive_rate"])
         row(["32 (all where fewer)"] + [show(cell) for cell in many + [mean(many)]])
+
+
+def spread(arguments):
+    """What the constants of `vod-host/src/fit/calibrate.rs` are about; looks at train/good alone."""
+    for backbone in arguments.backbones.split(","):
+        print(f"\n`{backbone}`, logarithms of the image scores of the references that a bank has not seen, two banks each\n")
+        head(["figure", "references"] + sets(arguments) + ["mean", "root mean square"])
+        found = {}
+        for dataset in sets(arguments):
+            for shots in [1, 4]:
+                spreads, above = zip(*(others(arguments, dataset, backbone, shots, seed) for seed in [0, 1]))
+                found.setdefault(("standard deviation", shots), []).append(mean(spreads))
+                found.setdefault(("median above the bank's own scores", shots), []).append(mean(above))
+        for (figure, shots), values in found.items():
+            square = mean([value * value for value in values]) ** 0.5
+            row([figure, str(shots)] + [f"{value:.2f}" for value in values + [mean(values), square]])
+
+
+def others(arguments, dataset, backbone, shots, seed):
+    """How much the other references' scores vary, and how far they lie above those of the bank's
+    left-out references or copies."""
+    good = arguments.data / dataset / "train" / "good"
+    bank = arguments.out / f"{backbone}-{dataset}-{shots}-{seed}.vod"
+    fit = ["fit", good.parent.parent, "--backbone", backbone, "--shots", shots, "--seed", seed]
+    vod(arguments, fit + ["--out", bank, "--force"])
+    inspected = json.loads(vod(arguments, ["inspect", bank, "--json", "-"]))
+    paths = [path for path in sorted(good.iterdir()) if path.name not in inspected["references"]]
+    verdicts = vod(arguments, ["score", "--bank", bank, "--format", "json"] + paths).splitlines()
+    scores = [math.log(json.loads(verdict)["raw_score"]) for verdict in verdicts]
+    own = math.log(mean(inspected["calibration"]["scores"]))
+    return statistics.stdev(scores), statistics.median(scores) - own
+
+
+def vod(arguments, words):
+    command = [arguments.vod, "--quiet"] + [str(word) for word in words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout
 
 
 def references(dataset):

@@ -10,6 +10,9 @@ rows of the bank. Both see the image with the same shorter side.
     cargo build --release
     venv/bin/python compare.py DATASET... [--shots 4] [--limit 40] [--threads 1]
 
+`--against anomalib` takes anomalib's own PatchCore instead, for which requirements-anomalib.txt installs
+6 GB, torch and the CUDA libraries that it brings included.
+
 A data set is a folder in MVTec AD layout. Figures go to stdout as a Markdown table.
 """
 
@@ -24,6 +27,11 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+AGAINST = {
+    "published": "PatchCore",
+    "anomalib": "anomalib's PatchCore",
+    "anomalib-default": "anomalib's PatchCore, wide_resnet50_2",
+}
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
@@ -242,13 +250,24 @@ def auroc(scores, labels):
     return float((rank[place][labels].sum() - positive * (positive + 1) / 2) / positive / negative)
 
 
-def patchcore(data, manifest, references, threads):
+def opponent(against, manifest, threads):
+    """What this project is compared with."""
+    published = PatchCore(manifest, threads)
+    if against == "published":
+        return published
+    from anomalib_patchcore import AnomalibPatchCore
+
+    model = str(manifest.parent / published.spec["file"])
+    return AnomalibPatchCore(published, model, against == "anomalib-default", threads)
+
+
+def patchcore(data, manifest, references, against, threads):
     """Child process: fits and scores, prints its figures as JSON."""
     import numpy
     from PIL import Image
 
     start = time.process_time()
-    model = PatchCore(manifest, threads)
+    model = opponent(against, manifest, threads)
     model.fit([data / "train/good" / name for name in references])
     fit_cpu = time.process_time() - start
     paths = [p for kind in sorted((data / "test").iterdir()) for p in images(kind)]
@@ -269,13 +288,14 @@ def patchcore(data, manifest, references, threads):
         truth.append(pixels.ravel())
     masks = any(t.any() for t in truth)
     pixel = auroc(numpy.concatenate(values), numpy.concatenate(truth)) if masks else None
+    accurate = against != "anomalib-default"
     figures = {
         "images_per_second": len(paths) / seconds,
         "cpu_seconds_per_image": cpu / len(paths),
         "bank": model.bank.nbytes,
         "fit_cpu_seconds": fit_cpu,
-        "image_auroc": auroc([s for s, _, _ in scored], bad),
-        "pixel_auroc": pixel,
+        "image_auroc": auroc([s for s, _, _ in scored], bad) if accurate else None,
+        "pixel_auroc": pixel if accurate else None,
     }
     print(json.dumps(figures))
 
@@ -299,16 +319,19 @@ def main():
     parser.add_argument("--limit", type=int, help="good and defective test images, each")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--vod", type=Path, help="the command; default: the release build")
+    parser.add_argument("--against", choices=AGAINST, default="published",
+                        help="PatchCore as published, or anomalib's (see anomalib_patchcore.py)")
     parser.add_argument("--references", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     manifest = ROOT / "models" / f"{arguments.backbone}.toml"
     if arguments.references:
         names = json.loads(arguments.references)
-        return patchcore(arguments.datasets[0], manifest, names, arguments.threads)
+        against = arguments.against
+        return patchcore(arguments.datasets[0], manifest, names, against, arguments.threads)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     vod = arguments.vod or target / "release/vod"
     print(f"{arguments.backbone}, {arguments.shots or 'all'} references, {arguments.threads} threads\n")
-    print("| data set | | ratio | VOD | PatchCore |")
+    print(f"| data set | | ratio | VOD | {AGAINST[arguments.against]} |")
     print("| --- | --- | --- | --- | --- |")
     for dataset in arguments.datasets:
         with tempfile.TemporaryDirectory() as folder:
@@ -317,7 +340,7 @@ def main():
             subset(dataset, data, arguments.limit)
             ours = run_vod(vod, data, arguments)
             child = [sys.executable, __file__, data, "--backbone", arguments.backbone]
-            child += ["--threads", arguments.threads]
+            child += ["--threads", arguments.threads, "--against", arguments.against]
             child += ["--references", json.dumps(ours["references"])]
             text, _, _, memory = measured(child, arguments.threads)
             other = json.loads(text) | {"memory": memory}

@@ -34,10 +34,16 @@ pub struct Manifest {
     /// What the network is computed in.
     #[serde(default)]
     pub arithmetic: Arithmetic,
-    /// Bytes that a bank's reference rows may take unless the user asks for another number.
+    /// Most bytes that a bank's reference rows take unless the user asks for another number.
     #[serde(default = "default_row_bytes")]
     pub row_bytes: usize,
+    /// Bytes of rows for each reference, within `row_bytes`; fewer than [`FEW_REFERENCES`] count as
+    /// as many. `row_bytes` for any number of them if `None`.
+    pub row_bytes_per_reference: Option<usize>,
 }
+
+/// References that get a bank of the same size as fewer do.
+pub const FEW_REFERENCES: usize = 4;
 
 fn default_row_bytes() -> usize {
     1 << 20
@@ -156,7 +162,10 @@ impl Manifest {
                 && self.input.default_size.is_multiple_of(self.input.multiple),
             "input.default_size must be a multiple of input.multiple",
         )?;
-        need(self.row_bytes > 0, "row_bytes must be positive")?;
+        need(
+            self.row_bytes > 0 && self.row_bytes_per_reference != Some(0),
+            "row_bytes and row_bytes_per_reference must be positive",
+        )?;
         need(self.features.pool % 2 == 1, "features.pool must be odd")?;
         need(
             self.features.stride > 0 && self.input.multiple.is_multiple_of(self.features.stride),
@@ -194,6 +203,14 @@ impl Manifest {
             expected: self.sha256.clone(),
             found,
         })
+    }
+
+    /// Bytes that the rows of a bank from so many references take unless the user asks for another
+    /// number.
+    pub fn row_bytes_for(&self, references: usize) -> usize {
+        let each = self.row_bytes_per_reference.unwrap_or(self.row_bytes);
+        let all = each.saturating_mul(references.max(FEW_REFERENCES));
+        all.min(self.row_bytes)
     }
 
     /// The output of this name.

@@ -150,7 +150,7 @@ pub struct FitOptions {
     pub paired: bool,
     /// Share of normal frames that may be called anomalous.
     pub fpr: f64,
-    /// Bytes that the bank's rows may take; [`crate::backbone::Manifest::row_bytes`] if `None`.
+    /// Bytes that the bank's rows may take; [`crate::backbone::Manifest::row_bytes_for`] if `None`.
     pub row_bytes: Option<usize>,
     /// Seed of the synthetic anomalies; written into the bank.
     pub seed: u64,
@@ -424,9 +424,9 @@ pub(crate) fn prepare(
 
     let transform = fit_transform(extractor, &held, recipe)?;
     let dimension = transform.dimension;
-    let row_bytes = options
-        .row_bytes
-        .unwrap_or(extractor.backbone().manifest().row_bytes);
+    let manifest = extractor.backbone().manifest();
+    let usual = manifest.row_bytes_for(paths.len());
+    let row_bytes = options.row_bytes.unwrap_or(usual);
     let row_limit = (row_bytes / dimension).max(1);
     let mut rows = Rows::default();
     for (image, reference) in held.iter().enumerate() {

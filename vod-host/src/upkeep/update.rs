@@ -31,7 +31,7 @@ use crate::score::{scale, score_frame};
 #[derive(Clone, Debug, Default)]
 pub struct UpdateOptions {
     /// Bytes that the rows may take, at least what they take already;
-    /// [`crate::backbone::Manifest::row_bytes`] if `None`.
+    /// [`crate::backbone::Manifest::row_bytes_for`] if `None`.
     pub row_bytes: Option<usize>,
 }
 
@@ -197,9 +197,9 @@ pub fn update(
 
     let old_references = file.host().references.len();
     let old_rows = rows_of(file, &bank);
-    let row_bytes = options
-        .row_bytes
-        .unwrap_or(extractor.backbone().manifest().row_bytes);
+    let manifest = extractor.backbone().manifest();
+    let usual = manifest.row_bytes_for(old_references + good.len());
+    let row_bytes = options.row_bytes.unwrap_or(usual);
     let rows = merged_rows(&old_rows, &good, old_references, &bank, row_bytes);
     let known = records.origins.is_some();
     let against = |added: usize| Against::Without(old_references + added);
