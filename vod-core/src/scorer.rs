@@ -47,6 +47,8 @@ pub struct Scorer<'b> {
     bank: &'b Bank<'b>,
     kernel: Kernel,
     pruned: bool,
+    /// Whether any value has a weight; the sum over the values is 0 where none has.
+    by_values: bool,
 }
 
 impl<'b> Scorer<'b> {
@@ -63,6 +65,7 @@ impl<'b> Scorer<'b> {
             bank,
             kernel,
             pruned: false,
+            by_values: bank.weights().any(|weight| weight != 0),
         }
     }
 
@@ -136,6 +139,9 @@ impl<'b> Scorer<'b> {
 
     /// The score of a patch whose nearest row is known.
     fn score_against(&self, patch: &[i8], nearest: Nearest) -> PatchScore {
+        if !self.by_values {
+            return self.patch_score(0, nearest);
+        }
         let residual = residual(patch, self.bank.row(nearest.row as usize));
         let kind = self.bank.parts().values;
         let weighted = weighted_values(residual, kind, self.bank.weights());
@@ -370,6 +376,9 @@ impl Ahead {
 
     /// Scores a patch whose nearest row is known.
     fn score(&mut self, scorer: &Scorer, patch: &[i8], nearest: Nearest) -> PatchScore {
+        if !scorer.by_values {
+            return scorer.patch_score(0, nearest);
+        }
         let bank = scorer.bank;
         let row = bank.row(nearest.row as usize);
         let residual = residual(patch, row);

@@ -158,13 +158,18 @@ proptest! {
 
     /// A frame's patch scores are those of single patches, which go by the histogram alone.
     #[test]
-    fn patch_scores_agree(dimension in 1usize..330, seed: u64, spread in 1i8..=127, signed: bool, extreme: bool) {
+    fn patch_scores_agree(
+        dimension in 1usize..330, seed: u64, spread in 1i8..=127, signed: bool, extreme: bool, weighted: bool,
+    ) {
         let values = |seed, len| -> Vec<i8> {
             noise(seed, len).into_iter().map(|v| if extreme { v | 127 } else { v / spread }).collect()
         };
         let mut test = TestBank::new(dimension, values(seed, dimension * 3));
         test.values = if signed { ValueKind::Signed } else { ValueKind::Magnitude };
         test.taps = [256, 0, 0, 0, 0, 0];
+        if !weighted {
+            test.weights.fill(0);
+        }
         let bytes = test.bytes();
         let bank = Bank::from_bytes(&bytes).unwrap();
         let grid = Grid::new(3, 2).unwrap();
