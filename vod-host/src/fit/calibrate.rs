@@ -15,15 +15,15 @@ struct Prior {
 /// The spread is about what reference images of six data sets show (`docs/results.md`); what it is worth
 /// is a choice: as much as the scores of four references.
 const OTHER_PARTS: Prior = Prior {
-    spread: 0.15,
+    spread: 0.12,
     weight: 4.0,
 };
 
 /// How the logarithm of another part's score lies to that of a single reference's copies, on reference
 /// images (`docs/results.md`): mean, standard deviation over parts and images together, and, chosen,
 /// degrees of freedom for how little is known of both.
-const ABOVE_COPIES: f64 = 0.43;
-const ABOVE_COPIES_SPREAD: f64 = 0.25;
+const ABOVE_COPIES: f64 = 0.35;
+const ABOVE_COPIES_SPREAD: f64 = 0.20;
 const ABOVE_COPIES_FREEDOM: f64 = 10.0;
 
 /// Threshold that a share `fpr` of normal frames is expected to reach, from image scores of
@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn few_scores_are_believed_to_vary_as_on_other_parts() {
-        // t(0.99, 7) = 2.9980, spread 0.15 worth four scores, four scores without any.
-        let expected = 10.0 * (2.9980 * (4.0 * 0.15f64.powi(2) / 7.0 * 1.25).sqrt()).exp();
+        // t(0.99, 7) = 2.9980, spread 0.12 worth four scores, four scores without any.
+        let expected = 10.0 * (2.9980 * (4.0 * 0.12f64.powi(2) / 7.0 * 1.25).sqrt()).exp();
         let found = threshold(&[10.0; 4], 0.01);
         assert!((found - expected).abs() < 1e-2, "{found} {expected}");
         assert!(threshold(&[10.0, 10.0], 0.01) > found);
