@@ -37,13 +37,13 @@ pub struct Manifest {
     /// Most bytes that a bank's reference rows take unless the user asks for another number.
     #[serde(default = "default_row_bytes")]
     pub row_bytes: usize,
-    /// Bytes of rows for each reference, within `row_bytes`; fewer than [`FEW_REFERENCES`] count as
-    /// as many. `row_bytes` for any number of them if `None`.
+    /// Bytes of rows for each reference, within `row_bytes`; fewer than four count as
+    /// four. `row_bytes` for any number of them if `None`.
     pub row_bytes_per_reference: Option<usize>,
 }
 
 /// References that get a bank of the same size as fewer do.
-pub const FEW_REFERENCES: usize = 4;
+const FEW_REFERENCES: usize = 4;
 
 fn default_row_bytes() -> usize {
     1 << 20
