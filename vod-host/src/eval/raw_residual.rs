@@ -2,6 +2,7 @@
 //! when the order of the values is kept.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use ndarray::Array2;
@@ -78,7 +79,13 @@ impl RawResidual {
     /// [`Error::Fit`], [`Error::Data`] where the features do not fit the references.
     pub fn score(&self, features: &FeatureGrid) -> Result<(f32, Array2<f32>)> {
         let (height, width, _) = features.dim();
-        let probe = probe(Against::All, 0, features.clone(), Vec::new(), Vec::new())?;
+        let probe = probe(
+            Against::All,
+            0,
+            Arc::new(features.clone()),
+            Vec::new(),
+            Vec::new(),
+        )?;
         let found = profiles(&self.prepared, &probe, Space::Residual)?;
         let scores: Vec<f64> = found
             .values

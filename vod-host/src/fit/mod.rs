@@ -41,6 +41,8 @@ use crate::score::score_frame;
 /// References whose features are held for residuals, synthetic anomalies and calibration; later
 /// ones only give bank rows.
 const HELD_IMAGES: usize = 48;
+/// No more are held once their features take this, bytes.
+const HELD_BYTES: usize = 256 << 20;
 /// References that an int8 backbone is calibrated on.
 const CALIBRATION_IMAGES: usize = 16;
 /// Images that are read and taken through the backbone together.
@@ -214,7 +216,7 @@ pub struct Mix {
 struct Held {
     input: RgbImage,
     /// Features of the image and, where it is mirrored, of its copies in the order of [`View::ALL`].
-    grids: Vec<FeatureGrid>,
+    grids: Vec<Arc<FeatureGrid>>,
     /// Width and height of the upright image, pixels.
     size: (u32, u32),
     /// Cells of the upright grid that say nothing; empty for none.
@@ -222,6 +224,12 @@ struct Held {
 }
 
 impl Held {
+    /// What the features take.
+    fn bytes(&self) -> usize {
+        let values: usize = self.grids.iter().map(|grid| grid.len()).sum();
+        values * size_of::<f32>()
+    }
+
     fn frame(&self) -> ReferenceFrame {
         let (height, width, _) = self.grids[0].dim();
         ReferenceFrame {
@@ -346,7 +354,7 @@ pub(crate) struct Probe {
     /// Probes of one group are left out together when the discriminant is cross-validated.
     group: usize,
     pub(crate) grid: Grid,
-    features: FeatureGrid,
+    features: Arc<FeatureGrid>,
     /// Pasted share of each patch; empty for a normal picture.
     pub(crate) shares: Vec<f32>,
     /// Patches that say nothing; empty for none.
@@ -401,9 +409,14 @@ pub(crate) fn prepare(
         });
         results.collect()
     };
-    let (first, later) = paths.split_at(paths.len().min(HELD_IMAGES));
-    let mut held = Vec::new();
-    for chunk in first.chunks(CHUNK) {
+    let mut later = paths;
+    let mut held: Vec<Held> = Vec::new();
+    while !later.is_empty()
+        && paths.len() - later.len() < HELD_IMAGES
+        && held.iter().map(Held::bytes).sum::<usize>() < HELD_BYTES
+    {
+        let chunk;
+        (chunk, later) = later.split_at(later.len().min(CHUNK));
         for (path, result) in chunk.iter().zip(read(chunk, mirror)) {
             match result {
                 Ok(reference) => {
@@ -597,7 +610,7 @@ fn hold(
     ignore: &IgnoreRegions,
 ) -> Result<Held> {
     let (input, size) = extractor.preprocess().load(path)?;
-    let mut grids = vec![extractor.features_of_input(&input)?];
+    let mut grids = vec![Arc::new(extractor.features_of_input(&input)?)];
     if mirror {
         let flips = [
             image::imageops::flip_horizontal(&input),
@@ -605,7 +618,7 @@ fn hold(
             image::imageops::rotate180(&input),
         ];
         for flip in &flips {
-            grids.push(extractor.features_of_input(flip)?);
+            grids.push(Arc::new(extractor.features_of_input(flip)?));
         }
     }
     let (height, width, _) = grids[0].dim();
@@ -647,7 +660,7 @@ pub(crate) fn statistics(grids: &[&FeatureGrid]) -> Result<Array2<f32>> {
 fn fit_transform(extractor: &Extractor, held: &[Held], recipe: &Recipe) -> Result<Transform> {
     let manifest = extractor.backbone().manifest();
     let spec = &manifest.features;
-    let grids: Vec<&FeatureGrid> = held.iter().map(|h| &h.grids[0]).collect();
+    let grids: Vec<&FeatureGrid> = held.iter().map(|h| &*h.grids[0]).collect();
     let patches = statistics(&grids)?;
     let mut transform =
         Transform::new(spec.normalise, patches.view(), &manifest.feature_channels());
@@ -772,7 +785,7 @@ fn probes(
     let mut probes: Vec<Probe> = pictures
         .par_iter()
         .map(|(image, group, picture, shares)| {
-            let features = extractor.features_of_input(picture)?;
+            let features = Arc::new(extractor.features_of_input(picture)?);
             progress.inc(1);
             let ignored = held[*image].ignored.clone();
             probe(against(*image), *group, features, shares.clone(), ignored)
@@ -780,7 +793,7 @@ fn probes(
         .collect::<Result<_>>()?;
     if !copied {
         for (image, reference) in held.iter().enumerate() {
-            let features = reference.grids[0].clone();
+            let features = Arc::clone(&reference.grids[0]);
             let ignored = reference.ignored.clone();
             probes.push(probe(against(image), image, features, Vec::new(), ignored)?);
         }
@@ -791,7 +804,7 @@ fn probes(
 pub(crate) fn probe(
     against: Against,
     group: usize,
-    features: FeatureGrid,
+    features: Arc<FeatureGrid>,
     shares: Vec<f32>,
     ignored: Vec<bool>,
 ) -> Result<Probe> {

@@ -5,6 +5,8 @@
 //! the other, and tested on images that it has not seen (domain classifier, Ben-David et al. 2010).
 //! 0.5 says that the clouds can't be told apart, 1 that they have nothing in common.
 
+use std::sync::Arc;
+
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -140,7 +142,7 @@ pub fn clouds(
         .par_iter()
         .map(|test| {
             let (features, _) = extractor.load(&test.path)?;
-            let mut probe = probe(Against::All, 0, features, Vec::new(), Vec::new())?;
+            let mut probe = probe(Against::All, 0, Arc::new(features), Vec::new(), Vec::new())?;
             let pair = pair(&probe)?;
             probe.shares = defective_shares(test, &probe, &pair[1])?;
             progress.inc(1);

@@ -1,5 +1,7 @@
 //! Trains a generalist on labelled sets (method, step 7).
 
+use std::sync::Arc;
+
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
@@ -169,7 +171,7 @@ fn target(
         .par_iter()
         .map(|test| {
             let (features, _) = extractor.load(&test.path)?;
-            let mut probe = probe(Against::All, 0, features, Vec::new(), Vec::new())?;
+            let mut probe = probe(Against::All, 0, Arc::new(features), Vec::new(), Vec::new())?;
             let profiles = profiles(prepared, &probe, options.space)?;
             probe.shares = defective_shares(test, &probe, &profiles)?;
             progress.inc(1);
