@@ -215,6 +215,7 @@ def others(arguments, dataset, backbone, shots, seed):
 
 
 def vod(arguments, words):
+    """What the command prints."""
     command = [arguments.vod, "--quiet"] + [str(word) for word in words]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return done.stdout

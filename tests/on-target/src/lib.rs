@@ -6,7 +6,9 @@ use core::fmt;
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest};
 use vod_core::bank::MAX_TAPS;
-use vod_core::{Bank, BankParts, FrameScore, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer, ValueKind};
+use vod_core::{
+    Bank, BankParts, FrameScore, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer, ValueKind,
+};
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 

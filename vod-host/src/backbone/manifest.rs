@@ -268,3 +268,25 @@ fn model_folders() -> Vec<PathBuf> {
     folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models"));
     folders
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Manifest;
+
+    #[test]
+    fn rows_grow_with_the_references_within_limits() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+        let rows = |id: &str, references| {
+            let manifest = Manifest::read(&models.join(id).with_extension("toml")).unwrap();
+            manifest.row_bytes_for(references)
+        };
+        assert_eq!(
+            [1, 4, 5, 32, 1000].map(|n| rows("edge", n) >> 10),
+            [128, 128, 160, 1024, 1024]
+        );
+        // Neither number is in its manifest.
+        assert_eq!([1, 1000].map(|n| rows("vit", n)), [1 << 20; 2]);
+    }
+}

@@ -176,12 +176,8 @@ impl FitOptions {
             ignore: IgnoreRegions::default(),
         }
     }
-}
 
-/// With more references than this the bank has seen enough, and the time is saved.
-pub const MIRRORED_REFERENCES: usize = 8;
-impl FitOptions {
-    /// The recipe's margin as banks hold it.
+    /// The recipe's margin as banks hold it, in 1/65536 of the frame's shorter side.
     pub(crate) fn margin(&self) -> u16 {
         let held = self.aligned || self.paired;
         let share = if held { 0.0 } else { self.recipe.margin };
@@ -189,6 +185,8 @@ impl FitOptions {
     }
 }
 
+/// With more references than this the bank has seen enough, and the time is saved.
+pub const MIRRORED_REFERENCES: usize = 8;
 /// Reach of the position-limited search, patches.
 const ALIGNED_RADIUS: u16 = 2;
 

@@ -18,7 +18,9 @@ mod bare {
     use cortex_m_semihosting::{debug, hio};
     use panic_semihosting as _;
     use vod_core::bank::MAX_TAPS;
-    use vod_core::{Bank, BankParts, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer, ValueKind};
+    use vod_core::{
+        Bank, BankParts, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer, ValueKind,
+    };
     use vod_on_target::{GOLDEN_BANK, GOLDEN_FRAME, GOLDEN_GRID, Noise};
 
     const SYSTICK_MAX: u32 = 0xff_ffff;
