@@ -19,8 +19,7 @@ fn main() -> Result<()> {
     };
     let file = BankFile::read(bank)?;
     let backbone = backbone::open(&file.host().backbone_id)?;
-    file.check_backbone(&*backbone)?;
-    let extractor = Extractor::new(&*backbone, file.host().preprocess.clone())?;
+    let extractor = Extractor::for_bank(&file, &*backbone)?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     file.write(&folder.join(bank.file_name().unwrap_or_default()), true)?;
     for path in images {

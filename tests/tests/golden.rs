@@ -20,7 +20,7 @@ fn golden(name: &str) -> Golden {
 fn features_are_those_of_before() {
     let file = bank();
     let backbone = backbone::open(&file.host().backbone_id).unwrap();
-    let extractor = Extractor::new(&*backbone, file.host().preprocess.clone()).unwrap();
+    let extractor = Extractor::for_bank(&file, &*backbone).unwrap();
     for name in GOLDEN_IMAGES {
         let golden = golden(name);
         let (features, _) = extractor.load(&sample().join("test").join(name)).unwrap();

@@ -234,17 +234,22 @@ impl BankFile {
         write_file(path, &self.bytes, force)
     }
 
-    /// Refuses another backbone than the one that the bank was fitted with.
+    /// Refuses another backbone than the one that the bank was fitted with. How its outputs are averaged
+    /// over neighbours is the bank's own affair: the manifest says it for new banks.
     ///
     /// # Errors
     /// [`Error::BankBackbone`].
     pub fn check_backbone(&self, backbone: &dyn Backbone) -> Result<()> {
         let manifest = backbone.manifest();
+        let features = FeatureSpec {
+            pool: manifest.features.pool,
+            ..self.host.features.clone()
+        };
         if self
             .host
             .backbone_sha256
             .eq_ignore_ascii_case(&manifest.sha256)
-            && self.host.features == manifest.features
+            && features == manifest.features
         {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use image::RgbImage;
 use ndarray::{Array3, ArrayView3, Axis, Zip, s};
 use sha2::{Digest, Sha256};
 
-use crate::backbone::{self, Backbone, FeatureSpec, hex};
+use crate::backbone::{self, Backbone, FeatureSpec, Pool, hex};
 use crate::bank_file::{BankFile, write_file};
 use crate::error::{Error, Result};
 use crate::preprocess::{Preprocess, SizeRule};
@@ -24,6 +24,7 @@ pub type FeatureGrid = Array3<f32>;
 pub struct Extractor<'b> {
     backbone: Held<'b>,
     preprocess: Preprocess,
+    features: FeatureSpec,
     cache: Option<FeatureCache>,
 }
 
@@ -52,14 +53,22 @@ impl<'b> Extractor<'b> {
             Some(own) => Held::Own(own),
             None => Held::Borrowed(backbone),
         };
-        Self::holding(held, file.host().preprocess.clone())
+        let extractor = Self::holding(held, file.host().preprocess.clone())?;
+        Ok(extractor.with_pool(file.host().features.pool))
+    }
+
+    /// The same with outputs averaged over other neighbours than the manifest says.
+    pub fn with_pool(mut self, pool: Pool) -> Self {
+        self.features.pool = pool;
+        let folder = self.cache.take().map(|cache| cache.folder);
+        self.with_cache(folder.as_deref())
     }
 
     /// The same with another backbone.
     pub(crate) fn with_backbone(&self, backbone: Arc<dyn Backbone>) -> Result<Self> {
         let extractor = Self::holding(Held::Own(backbone), self.preprocess.clone())?;
         let folder = self.cache.as_ref().map(|cache| cache.folder.as_path());
-        Ok(extractor.with_cache(folder))
+        Ok(extractor.with_pool(self.features.pool).with_cache(folder))
     }
 
     fn holding(backbone: Held<'b>, preprocess: Preprocess) -> Result<Self> {
@@ -81,6 +90,7 @@ impl<'b> Extractor<'b> {
             )));
         }
         Ok(Self {
+            features: manifest.features.clone(),
             backbone,
             preprocess,
             cache: None,
@@ -97,12 +107,17 @@ impl<'b> Extractor<'b> {
             key: format!(
                 "{} {:?} {:?} {}",
                 manifest.sha256,
-                manifest.features,
+                self.features,
                 self.preprocess,
                 network.unwrap_or_default()
             ),
         });
         self
+    }
+
+    /// How the backbone's outputs become patch features.
+    pub fn feature_spec(&self) -> &FeatureSpec {
+        &self.features
     }
 
     /// The preprocessing that is obeyed.
@@ -151,7 +166,7 @@ impl<'b> Extractor<'b> {
 
     fn run(&self, input: &RgbImage) -> Result<FeatureGrid> {
         let planes = self.preprocess.planes(input);
-        let spec = &self.backbone().manifest().features;
+        let spec = &self.features;
         match self.preprocess.tile {
             None => assemble(&self.backbone().run(planes.view())?, spec, planes.dim()),
             Some(tile) => self.tiled(planes.view(), tile as usize, spec),
@@ -294,7 +309,7 @@ fn assemble(
     let parts: Vec<Array3<f32>> = outputs
         .iter()
         .map(|map| {
-            let pooled = mean_pool(map, spec.pool as usize);
+            let pooled = spec.pool.apply(map);
             if (pooled.dim().0, pooled.dim().1) == (height, width) {
                 pooled
             } else {
@@ -306,28 +321,6 @@ fn assemble(
     let grid = ndarray::concatenate(Axis(2), &views);
     grid.map(|grid| grid.as_standard_layout().into_owned())
         .map_err(|e| Error::Data(format!("outputs can't be put together: {e}")))
-}
-
-/// Mean over `size x size` neighbours (odd), over those inside the map at its edges.
-pub fn mean_pool(map: &Array3<f32>, size: usize) -> Array3<f32> {
-    let reach = size / 2;
-    if reach == 0 {
-        return map.clone();
-    }
-    let along = |map: &Array3<f32>, axis: Axis| {
-        let len = map.len_of(axis);
-        let mut out = Array3::<f32>::zeros(map.dim());
-        for i in 0..len {
-            let (from, to) = (i.saturating_sub(reach), (i + reach + 1).min(len));
-            let mut target = out.index_axis_mut(axis, i);
-            for j in from..to {
-                target += &map.index_axis(axis, j);
-            }
-            target /= (to - from) as f32;
-        }
-        out
-    };
-    along(&along(map, Axis(0)), Axis(1))
 }
 
 /// Bilinear resize with half-pixel centres and clamped edges.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::hex;
+use super::{Pool, hex};
 use crate::error::{Error, Result};
 use crate::preprocess::Colour;
 
@@ -113,8 +113,8 @@ pub struct FeatureSpec {
     pub stride: u32,
     /// Outputs that are concatenated, in this order.
     pub outputs: Vec<String>,
-    /// Each output is averaged over `pool x pool` neighbours (odd; 1 leaves it as it is).
-    pub pool: u32,
+    /// How each output is averaged over neighbours.
+    pub pool: Pool,
     /// How outputs and patches are brought to one scale.
     pub normalise: Normalise,
 }
@@ -166,7 +166,7 @@ impl Manifest {
             self.row_bytes > 0 && self.row_bytes_per_reference != Some(0),
             "row_bytes and row_bytes_per_reference must be positive",
         )?;
-        need(self.features.pool % 2 == 1, "features.pool must be odd")?;
+        self.features.pool.check()?;
         need(
             self.features.stride > 0 && self.input.multiple.is_multiple_of(self.features.stride),
             "input.multiple must be a multiple of features.stride",
@@ -178,7 +178,7 @@ impl Manifest {
         let int8 = self.arithmetic == Arithmetic::Int8;
         need(
             int8 == (self.features.normalise == Normalise::Int8)
-                && (!int8 || self.features.pool == 1),
+                && (!int8 || !self.features.pool.looks_around()),
             "arithmetic `int8` goes with features.normalise `int8` and features.pool 1",
         )?;
         for name in &self.features.outputs {

@@ -3,6 +3,7 @@
 mod convolution;
 pub mod int8;
 mod manifest;
+mod pool;
 mod tract;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use image::RgbImage;
 use ndarray::{Array3, ArrayView3};
 
 pub use manifest::{Arithmetic, FeatureSpec, InputSpec, Layout, Manifest, Normalise, OutputSpec};
+pub use pool::Pool;
 pub use tract::TractBackbone;
 pub(crate) use tract::hex;
 

@@ -6,8 +6,9 @@
 use ndarray::Array2;
 use vod_core::{Bank, Nearest, Scorer};
 
+use crate::backbone::{Normalise, Pool};
 use crate::error::{Error, Result};
-use crate::features::{FeatureGrid, mean_pool};
+use crate::features::FeatureGrid;
 use crate::fit::{Transform, search_bank, statistics};
 use crate::reference::k_centre;
 
@@ -15,37 +16,31 @@ use crate::reference::k_centre;
 const CORESET_SHARE: f64 = 0.1;
 /// Neighbours of the nearest row that weigh the image score (`b` in the paper).
 const NEIGHBOURS: usize = 9;
-/// Side of the neighbourhood that features are averaged over.
-const POOL: usize = 3;
 
 /// A fitted PatchCore.
 pub struct PatchCore {
     transform: Transform,
     bank: Vec<u8>,
-    pooled_by_backbone: bool,
 }
 
 impl PatchCore {
+    /// Neighbourhood that its features are averaged over.
+    pub const POOL: Pool = Pool::Mean(3);
+
     /// Fits on the reference images' features; `layers` are the channel counts of the outputs.
-    /// `pooled_by_backbone` says that the features were averaged over neighbours already.
+    /// Features are averaged over [`Self::POOL`].
     ///
     /// # Errors
     /// [`Error::Data`] without references.
-    pub fn fit(
-        references: &[FeatureGrid],
-        normalise: crate::backbone::Normalise,
-        layers: &[usize],
-        pooled_by_backbone: bool,
-    ) -> Result<Self> {
-        let pooled: Vec<FeatureGrid> = references
-            .iter()
-            .map(|grid| pool(grid, pooled_by_backbone))
-            .collect();
-        let views: Vec<&FeatureGrid> = pooled.iter().collect();
+    pub fn fit(references: &[FeatureGrid], normalise: Normalise, layers: &[usize]) -> Result<Self> {
+        let views: Vec<&FeatureGrid> = references.iter().collect();
         let patches = statistics(&views)?;
         let mut transform = Transform::new(normalise, patches.view(), layers);
         transform.set_scale(transform.project(patches.view()).view());
-        let rows: Vec<i8> = pooled.iter().flat_map(|g| transform.quantise(g)).collect();
+        let rows: Vec<i8> = references
+            .iter()
+            .flat_map(|g| transform.quantise(g))
+            .collect();
         let dimension = transform.dimension;
         let count = ((rows.len() / dimension) as f64 * CORESET_SHARE).ceil() as usize;
         let core: Vec<i8> = k_centre(&rows, dimension, count)
@@ -55,7 +50,6 @@ impl PatchCore {
         Ok(Self {
             bank: search_bank(dimension, &core)?,
             transform,
-            pooled_by_backbone,
         })
     }
 
@@ -66,9 +60,7 @@ impl PatchCore {
     pub fn score(&self, features: &FeatureGrid) -> Result<(f32, Array2<f32>)> {
         let bank = Bank::from_bytes(&self.bank).map_err(|e| Error::Fit(e.to_string()))?;
         let scorer = Scorer::new(&bank);
-        let queries = self
-            .transform
-            .quantise(&pool(features, self.pooled_by_backbone));
+        let queries = self.transform.quantise(features);
         let (height, width, _) = features.dim();
         let mut nearest = vec![
             Nearest {
@@ -120,8 +112,4 @@ impl PatchCore {
     pub fn bank_bytes(&self) -> usize {
         self.bank.len()
     }
-}
-
-fn pool(grid: &FeatureGrid, pooled_already: bool) -> FeatureGrid {
-    mean_pool(grid, if pooled_already { 1 } else { POOL })
 }

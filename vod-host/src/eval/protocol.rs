@@ -33,7 +33,7 @@ const PAIRED_TEMPLATES: usize = 4;
 pub enum Method {
     /// A fitted bank on the integer path, with the recipe of the options.
     Bank,
-    /// [`PatchCore`] on the same features.
+    /// [`PatchCore`] on the same backbone; its extractor averages over [`PatchCore::POOL`].
     PatchCore,
     /// [`RawResidual`] on the same residuals.
     RawResidual,
@@ -335,18 +335,22 @@ fn candidate<'b>(
             let model = RawResidual::fit(extractor, &paths, &fit_options, progress)?;
             Scorer::RawResidual(Box::new(model))
         }
+        Method::PatchCore if extractor.feature_spec().pool != PatchCore::POOL => {
+            return Err(Error::Data(
+                "PatchCore wants features that are averaged over its own neighbourhood".into(),
+            ));
+        }
         Method::PatchCore => {
             let grids: Vec<FeatureGrid> = paths
                 .par_iter()
                 .map(|path| Ok(extractor.load(path)?.0))
                 .collect::<Result<_>>()?;
             let manifest = extractor.backbone().manifest();
-            let spec = &manifest.features;
+            let normalise = manifest.features.normalise;
             Scorer::PatchCore(PatchCore::fit(
                 &grids,
-                spec.normalise,
+                normalise,
                 &manifest.feature_channels(),
-                spec.pool > 1,
             )?)
         }
     };

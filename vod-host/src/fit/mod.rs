@@ -131,7 +131,7 @@ impl Recipe {
     /// have looked around already, and their scores are taken as they are; others are looked at patch by
     /// patch and smoothed, for small and for large defects (chosen on made defects, `docs/results.md`).
     pub fn stage_for(&self, features: &FeatureSpec) -> ScoreStage {
-        let usual = if features.pool > 1 {
+        let usual = if features.pool.looks_around() {
             ScoreStage::Raw
         } else {
             ScoreStage::Both
@@ -493,7 +493,7 @@ pub fn fit(
     let recipe = &options.recipe;
     let calibrated = calibrate_backbone(extractor, paths)?;
     let extractor = calibrated.as_ref().unwrap_or(extractor);
-    let spec = &extractor.backbone().manifest().features;
+    let spec = extractor.feature_spec();
     let prepared = prepare(extractor, paths, options, progress)?;
     progress.set_message("fitting the discriminant");
     let (discriminant, mix, moments) = fit_discriminant(&prepared, options)?;
@@ -657,7 +657,7 @@ pub(crate) fn statistics(grids: &[&FeatureGrid]) -> Result<Array2<f32>> {
 
 fn fit_transform(extractor: &Extractor, held: &[Held], recipe: &Recipe) -> Result<Transform> {
     let manifest = extractor.backbone().manifest();
-    let spec = &manifest.features;
+    let spec = extractor.feature_spec();
     let grids: Vec<&FeatureGrid> = held.iter().map(|h| &*h.grids[0]).collect();
     let patches = statistics(&grids)?;
     let mut transform =
@@ -755,7 +755,7 @@ fn probes(
     };
     let copied = options.paired || held.len() == 1;
     let mut random = SplitMix64::new(options.seed ^ 0x5eed_0f5e_ed0f_5eed);
-    let stride = extractor.backbone().manifest().features.stride;
+    let stride = extractor.feature_spec().stride;
     let inputs: Vec<&RgbImage> = held.iter().map(|h| &h.input).collect();
     let mut pictures: Vec<(usize, usize, RgbImage, Vec<f32>)> = Vec::new();
     if copied {

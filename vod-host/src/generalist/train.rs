@@ -274,7 +274,7 @@ pub fn pool<'s>(
         backbone_id: manifest.id.clone(),
         backbone_sha256: manifest.sha256.to_lowercase(),
         preprocess: extractor.preprocess().clone(),
-        features: manifest.features.clone(),
+        features: extractor.feature_spec().clone(),
         space: options.space,
         scale: options.scale,
         weights: direction.iter().map(|w| *w as f32).collect(),

@@ -178,7 +178,7 @@ mod tests {
     use vod_core::ValueKind;
 
     use super::*;
-    use crate::backbone::Normalise;
+    use crate::backbone::{Normalise, Pool};
     use crate::preprocess::Colour;
 
     fn weights() -> Weights {
@@ -199,7 +199,7 @@ mod tests {
             features: FeatureSpec {
                 stride: 8,
                 outputs: vec!["s8".into()],
-                pool: 3,
+                pool: Pool::Mean(3),
                 normalise: Normalise::Unit,
             },
             space: Space::Values(ValueKind::Signed),

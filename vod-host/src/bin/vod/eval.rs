@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use vod_host::backbone;
 use vod_host::bank_file::{SyntheticFigures, check_output};
 use vod_host::dataset::Dataset;
-use vod_host::eval::{EvalOptions, Evaluation, Method, evaluate, summarise};
+use vod_host::eval::{EvalOptions, Evaluation, Method, PatchCore, evaluate, summarise};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{FitOptions, Recipe, Space};
 use vod_host::generalist::{pool, study};
@@ -160,7 +160,10 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         if arguments.aligned {
             preprocess = preprocess.with_exact_size(&image::load(&set.references[0])?);
         }
-        let extractor = Extractor::new(&*backbone, preprocess)?.with_cache(cache);
+        let mut extractor = Extractor::new(&*backbone, preprocess)?.with_cache(cache);
+        if options.method == Method::PatchCore {
+            extractor = extractor.with_pool(PatchCore::POOL);
+        }
         options.fit.weights = if arguments.leave_one_out {
             let sources = studies
                 .iter()
