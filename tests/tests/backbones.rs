@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use vod_host::backbone::{Backbone, Manifest, TractBackbone};
-use vod_host::features::preprocess_for;
+use vod_host::features::{preprocess_for, preprocess_for_template};
 use vod_host::{Error, backbone, image};
 use vod_tests::{fixture, read_f32};
 
@@ -69,6 +69,18 @@ fn features_equal_onnxruntime() {
         }
     }
     assert_eq!(compared, index.outputs.len());
+}
+
+#[test]
+fn templates_are_compared_at_their_own_size_up_to_twice_the_default() {
+    let backbone = backbone::open("edge").unwrap();
+    let input = |width, height| {
+        let template = ::image::RgbImage::new(width, height);
+        preprocess_for_template(&*backbone, &template, None).input_size(width, height)
+    };
+    assert_eq!(input(480, 480), (480, 480));
+    assert_eq!(input(160, 160), (160, 160));
+    assert_eq!(input(2000, 2000), (640, 640));
 }
 
 fn changed(change: impl Fn(&mut Manifest)) -> Result<TractBackbone, Error> {

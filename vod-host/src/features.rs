@@ -278,6 +278,19 @@ pub fn preprocess_for(backbone: &dyn Backbone, size: Option<u32>, tile: Option<u
     }
 }
 
+/// The preprocessing of comparisons with a part's own template: the template's shorter side, at most
+/// twice the backbone's default. A single image is searched there, so that more pixels, which a small
+/// difference needs, don't make a bank larger.
+pub fn preprocess_for_template(
+    backbone: &dyn Backbone,
+    template: &RgbImage,
+    tile: Option<u32>,
+) -> Preprocess {
+    let most = 2 * backbone.manifest().input.default_size;
+    let side = template.width().min(template.height()).min(most);
+    preprocess_for(backbone, Some(side), tile)
+}
+
 /// Starts of tiles that cover `length` with at least half of a tile's length in common.
 fn tile_starts(length: usize, tile: usize, multiple: usize) -> Vec<usize> {
     if length <= tile {

@@ -9,7 +9,7 @@ use vod_host::backbone;
 use vod_host::bank_file::{SyntheticFigures, check_output};
 use vod_host::dataset::Dataset;
 use vod_host::eval::{EvalOptions, Evaluation, Method, PatchCore, evaluate, summarise};
-use vod_host::features::{Extractor, preprocess_for};
+use vod_host::features::{Extractor, preprocess_for, preprocess_for_template};
 use vod_host::fit::{FitOptions, Recipe, Space};
 use vod_host::generalist::{pool, study};
 use vod_host::{Result, image, report};
@@ -39,7 +39,8 @@ pub struct Arguments {
     /// What is evaluated.
     #[arg(long, value_enum, default_value_t = Name::Vod)]
     method: Name,
-    /// Each test image's only reference is the train/good image of the same name.
+    /// Each test image's only reference is the train/good image of the same name; at the images' own
+    /// size, at most twice the backbone's default, unless --size says otherwise.
     #[arg(long)]
     paired: bool,
     /// The part always lies the same way: compare with nearby places only.
@@ -157,6 +158,10 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
     let mut results = Vec::new();
     for set in &sets {
         let mut preprocess = plain.clone();
+        if arguments.paired && arguments.size.is_none() {
+            let template = image::load(&set.references[0])?;
+            preprocess = preprocess_for_template(&*backbone, &template, arguments.tile);
+        }
         if arguments.aligned {
             preprocess = preprocess.with_exact_size(&image::load(&set.references[0])?);
         }
