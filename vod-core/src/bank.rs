@@ -45,6 +45,16 @@ pub enum ScoreStage {
     Both,
 }
 
+/// How many sizes of a frame are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Levels {
+    /// The frame at its input size.
+    One,
+    /// Also at half of it, for large defects. Both levels are searched in the same rows, and what they
+    /// give is averaged ([`crate::merge_levels`]).
+    Two,
+}
+
 /// How the image score is taken from a frame's scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "EncodedImageScore", into = "EncodedImageScore")]
@@ -55,16 +65,23 @@ pub struct ImageScore {
     /// half of it ([`Grid::margin`]). What lies there is cut off by the frame, and where the framing
     /// varies from part to part it resembles no reference.
     pub margin: u16,
+    /// Sizes of the frame that are looked at.
+    pub levels: Levels,
 }
 
 impl ImageScore {
-    /// Over the whole frame.
+    /// Over the whole frame, at one level.
     pub const fn whole(stage: ScoreStage) -> Self {
-        Self { stage, margin: 0 }
+        Self {
+            stage,
+            margin: 0,
+            levels: Levels::One,
+        }
     }
 }
 
-/// As it lies in a bank: banks without a margin are those of readers that know none.
+/// As it lies in a bank: banks without a margin and of one level are those of readers that know
+/// neither.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 enum EncodedImageScore {
     Raw,
@@ -73,31 +90,45 @@ enum EncodedImageScore {
     RawWithin(u16),
     SmoothedWithin(u16),
     BothWithin(u16),
+    RawOfTwo(u16),
+    SmoothedOfTwo(u16),
+    BothOfTwo(u16),
 }
 
 impl From<EncodedImageScore> for ImageScore {
     fn from(encoded: EncodedImageScore) -> Self {
-        let (stage, margin) = match encoded {
-            EncodedImageScore::Raw => (ScoreStage::Raw, 0),
-            EncodedImageScore::Smoothed => (ScoreStage::Smoothed, 0),
-            EncodedImageScore::Both => (ScoreStage::Both, 0),
-            EncodedImageScore::RawWithin(margin) => (ScoreStage::Raw, margin),
-            EncodedImageScore::SmoothedWithin(margin) => (ScoreStage::Smoothed, margin),
-            EncodedImageScore::BothWithin(margin) => (ScoreStage::Both, margin),
+        use Levels::{One, Two};
+        let (stage, margin, levels) = match encoded {
+            EncodedImageScore::Raw => (ScoreStage::Raw, 0, One),
+            EncodedImageScore::Smoothed => (ScoreStage::Smoothed, 0, One),
+            EncodedImageScore::Both => (ScoreStage::Both, 0, One),
+            EncodedImageScore::RawWithin(margin) => (ScoreStage::Raw, margin, One),
+            EncodedImageScore::SmoothedWithin(margin) => (ScoreStage::Smoothed, margin, One),
+            EncodedImageScore::BothWithin(margin) => (ScoreStage::Both, margin, One),
+            EncodedImageScore::RawOfTwo(margin) => (ScoreStage::Raw, margin, Two),
+            EncodedImageScore::SmoothedOfTwo(margin) => (ScoreStage::Smoothed, margin, Two),
+            EncodedImageScore::BothOfTwo(margin) => (ScoreStage::Both, margin, Two),
         };
-        Self { stage, margin }
+        Self {
+            stage,
+            margin,
+            levels,
+        }
     }
 }
 
 impl From<ImageScore> for EncodedImageScore {
     fn from(score: ImageScore) -> Self {
-        match (score.stage, score.margin) {
-            (ScoreStage::Raw, 0) => Self::Raw,
-            (ScoreStage::Smoothed, 0) => Self::Smoothed,
-            (ScoreStage::Both, 0) => Self::Both,
-            (ScoreStage::Raw, margin) => Self::RawWithin(margin),
-            (ScoreStage::Smoothed, margin) => Self::SmoothedWithin(margin),
-            (ScoreStage::Both, margin) => Self::BothWithin(margin),
+        match (score.stage, score.levels, score.margin) {
+            (ScoreStage::Raw, Levels::One, 0) => Self::Raw,
+            (ScoreStage::Smoothed, Levels::One, 0) => Self::Smoothed,
+            (ScoreStage::Both, Levels::One, 0) => Self::Both,
+            (ScoreStage::Raw, Levels::One, margin) => Self::RawWithin(margin),
+            (ScoreStage::Smoothed, Levels::One, margin) => Self::SmoothedWithin(margin),
+            (ScoreStage::Both, Levels::One, margin) => Self::BothWithin(margin),
+            (ScoreStage::Raw, Levels::Two, margin) => Self::RawOfTwo(margin),
+            (ScoreStage::Smoothed, Levels::Two, margin) => Self::SmoothedOfTwo(margin),
+            (ScoreStage::Both, Levels::Two, margin) => Self::BothOfTwo(margin),
         }
     }
 }

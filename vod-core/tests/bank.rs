@@ -4,7 +4,7 @@ mod common;
 
 use common::{TestBank, noise, wrap};
 use proptest::prelude::*;
-use vod_core::{Bank, BankError, BankParts, Grid, ImageScore, ScoreStage, Scorer};
+use vod_core::{Bank, BankError, BankParts, Grid, ImageScore, Levels, ScoreStage, Scorer};
 
 fn small() -> TestBank {
     TestBank::new(5, noise(3, 5 * 7))
@@ -87,16 +87,17 @@ fn fields_that_do_not_hold_are_named() {
     assert_eq!(name(&bank), "cells");
 }
 
-/// Banks without a margin keep their bytes; readers that know no margins refuse the others.
+/// Banks without a margin and of one level keep their bytes; readers that know neither refuse the
+/// others.
 #[test]
-fn a_margin_is_a_variant_of_its_own() {
+fn margins_and_levels_are_variants_of_their_own() {
     let mut bank = small();
     let plain = bank.body();
     for (number, stage) in [ScoreStage::Raw, ScoreStage::Smoothed, ScoreStage::Both]
         .into_iter()
         .enumerate()
     {
-        bank.image_score = ImageScore { stage, margin: 0 };
+        bank.image_score = ImageScore::whole(stage);
         let whole = bank.body();
         let at = (0..whole.len()).find(|&i| whole[i] != plain[i]);
         bank.image_score.margin = 3277;
@@ -111,6 +112,13 @@ fn a_margin_is_a_variant_of_its_own() {
         assert_eq!(read.margin(Grid::new(40, 60).unwrap()), 2);
         assert_eq!(read.margin(Grid::new(60, 32).unwrap()), 1);
         assert_eq!(read.margin(Grid::new(19, 19).unwrap()), 0);
+        bank.image_score.levels = Levels::Two;
+        let two = bank.body();
+        assert_eq!(two.len(), within.len());
+        assert_eq!(usize::from(two[place]), number + 6);
+        let bytes = bank.bytes();
+        let read = Bank::from_bytes(&bytes).unwrap();
+        assert_eq!(read.parts().image_score, bank.image_score);
     }
     bank.image_score.margin = 1 << 15;
     assert_eq!(

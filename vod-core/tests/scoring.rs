@@ -5,8 +5,8 @@ mod common;
 use common::{TestBank, noise};
 use proptest::prelude::*;
 use vod_core::{
-    Bank, FrameError, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer, ValueKind, decompose,
-    regions, residual, weighted_values,
+    Bank, FrameError, FrameScore, Grid, ImageScore, Kernel, Level, Nearest, ScoreStage, Scorer,
+    ValueKind, decompose, merge_levels, regions, residual, weighted_values,
 };
 
 /// The definition, in plain words.
@@ -100,6 +100,86 @@ fn the_machines_kernels_are_available() {
         );
     }
     println!("{names:?}");
+}
+
+/// The map of both levels, place by place in floating point; scores are means, halves up.
+#[test]
+fn two_levels_are_averaged() {
+    let frame = |score, map_max| FrameScore {
+        score,
+        threshold: 9,
+        map_max,
+    };
+    for (height, width, rows, columns) in [
+        (6, 8, 3, 4),
+        (5, 9, 3, 4),
+        (4, 4, 4, 4),
+        (7, 3, 1, 1),
+        (32, 92, 16, 46),
+    ] {
+        let (grid, below) = (
+            Grid::new(height, width).unwrap(),
+            Grid::new(rows, columns).unwrap(),
+        );
+        let fine: Vec<i32> = (0..grid.len() as i32)
+            .map(|i| i * 7919 % 100_003 - 50_000)
+            .collect();
+        let coarse: Vec<i32> = (0..below.len() as i32)
+            .map(|i| i * 6007 % 90_001 - 45_000)
+            .collect();
+        let mut map = fine.clone();
+        let level = Level {
+            frame: frame(7, 0),
+            grid: below,
+            map: &coarse,
+        };
+        let merged = merge_levels(frame(4, 0), grid, &mut map, level).unwrap();
+        assert_eq!((merged.score, merged.threshold), (6, 9));
+        assert_eq!(Some(merged.map_max), map.iter().copied().max());
+        let place = |i: usize, from: usize, to: usize| {
+            ((i as f64 + 0.5) * to as f64 / from as f64 - 0.5).clamp(0.0, (to - 1) as f64)
+        };
+        for (i, (&found, &fine)) in map.iter().zip(&fine).enumerate() {
+            let (y, x) = (
+                place(i / width, height, rows),
+                place(i % width, width, columns),
+            );
+            let at = |y: f64, x: f64| f64::from(coarse[y as usize * columns + x as usize]);
+            let along = |y: f64| at(y, x.floor()) * (1.0 - x.fract()) + at(y, x.ceil()) * x.fract();
+            let coarse = along(y.floor()) * (1.0 - y.fract()) + along(y.ceil()) * y.fract();
+            // A place is rounded down to 1/256 of a patch.
+            let near = if width % columns == 0 && height % rows == 0 {
+                1.0
+            } else {
+                400.0
+            };
+            assert!((f64::from(found) - (f64::from(fine) + coarse) / 2.0).abs() <= near);
+        }
+        let short = Level {
+            frame: frame(0, 0),
+            grid: below,
+            map: &coarse[1..],
+        };
+        let wrong = FrameError::MapLength {
+            expected: below.len(),
+            found: below.len() - 1,
+        };
+        assert_eq!(merge_levels(frame(0, 0), grid, &mut map, short), Err(wrong));
+    }
+    let whole = Grid::new(1, 1).unwrap();
+    let high = Level {
+        frame: frame(i32::MAX / 2, 0),
+        grid: whole,
+        map: &[i32::MAX / 2],
+    };
+    let mut map = [i32::MAX / 2];
+    assert_eq!(
+        merge_levels(high.frame, whole, &mut map, high)
+            .unwrap()
+            .score,
+        i32::MAX / 2
+    );
+    assert_eq!(map, [i32::MAX / 2]);
 }
 
 proptest! {
@@ -215,7 +295,7 @@ proptest! {
     fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, stage in stages(), margin in 0u16..32768, wide: bool) {
         let dimension = 7;
         let mut test = TestBank::new(dimension, noise(seed, dimension * 11));
-        test.image_score = ImageScore { stage, margin };
+        test.image_score = ImageScore { margin, ..ImageScore::whole(stage) };
         if wide {
             test.taps = [56, 40, 30, 20, 8, 2];
         }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vod_core::bank::{BankParts, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION, checksum};
-use vod_core::{Bank, BankError, Grid};
+use vod_core::{Bank, BankError, Grid, Levels};
 
 use crate::backbone::{Backbone, FeatureSpec};
 use crate::bank_records::Records;
@@ -169,12 +169,24 @@ impl BankFile {
         Bank::from_bytes(&self.bytes)
     }
 
+    /// The levels that the bank looks at.
+    pub fn levels(&self) -> Levels {
+        let bank = self.bank();
+        bank.map_or(Levels::One, |bank| bank.parts().image_score.levels)
+    }
+
     /// The bank without its host section: all that a device reads.
     ///
     /// # Errors
-    /// None in practice, as [`Self::bank`].
+    /// [`Error::Data`] for a bank that looks at two levels: firmware gets a frame at one.
     pub fn device_bytes(&self) -> Result<Vec<u8>> {
         let bank = self.bank().map_err(|e| Error::Fit(e.to_string()))?;
+        if bank.parts().image_score.levels != Levels::One {
+            return Err(Error::Data(
+                "the bank looks at frames at two sizes, firmware at one; fit it with `--levels 1`"
+                    .into(),
+            ));
+        }
         encode_parts(&BankParts {
             host: &[],
             ..bank.parts().clone()

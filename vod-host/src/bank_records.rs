@@ -70,10 +70,13 @@ pub enum View {
     FlippedVertically,
     /// Both.
     Turned180,
+    /// One of these at half the size; the cell is that of the upright image that the patch's middle
+    /// lies in.
+    HalfSize,
 }
 
 impl View {
-    /// All, in the order in which a fit makes them.
+    /// Those of the input size, in the order in which a fit makes them.
     pub const ALL: [Self; 4] = [
         Self::Upright,
         Self::FlippedHorizontally,
@@ -85,7 +88,7 @@ impl View {
     pub fn upright_cell(self, cell: usize, height: usize, width: usize) -> usize {
         let (y, x) = (cell / width, cell % width);
         let (y, x) = match self {
-            Self::Upright => (y, x),
+            Self::Upright | Self::HalfSize => (y, x),
             Self::FlippedHorizontally => (y, width - 1 - x),
             Self::FlippedVertically => (height - 1 - y, x),
             Self::Turned180 => (height - 1 - y, width - 1 - x),

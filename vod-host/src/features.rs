@@ -6,11 +6,12 @@ use std::sync::Arc;
 use image::RgbImage;
 use ndarray::{Array3, ArrayView3, Axis, Zip, s};
 use sha2::{Digest, Sha256};
+use vod_core::Levels;
 
 use crate::backbone::{self, Backbone, FeatureSpec, Pool, hex};
 use crate::bank_file::{BankFile, write_file};
 use crate::error::{Error, Result};
-use crate::preprocess::{Preprocess, SizeRule};
+use crate::preprocess::{Preprocess, SizeRule, resize};
 
 /// Longest image, in shorter sides, that keeps its aspect ratio.
 const MAX_RATIO: u32 = 4;
@@ -20,11 +21,22 @@ const LONG_SIDE_PATCHES: u32 = 4;
 /// Patch features on a grid, `[height, width, channels]`, as the backbone gives them.
 pub type FeatureGrid = Array3<f32>;
 
+/// Patch features of one image at the levels that a bank looks at.
+#[derive(Clone, Debug)]
+pub struct Pyramid {
+    /// At the input size.
+    pub fine: FeatureGrid,
+    /// At half of it, where there are two levels.
+    pub coarse: Option<FeatureGrid>,
+}
+
 /// Turns images into patch features, always in the same way.
+#[derive(Clone)]
 pub struct Extractor<'b> {
     backbone: Held<'b>,
     preprocess: Preprocess,
     features: FeatureSpec,
+    levels: Levels,
     cache: Option<FeatureCache>,
 }
 
@@ -54,7 +66,14 @@ impl<'b> Extractor<'b> {
             None => Held::Borrowed(backbone),
         };
         let extractor = Self::holding(held, file.host().preprocess.clone())?;
+        let extractor = extractor.with_levels(file.levels());
         Ok(extractor.with_pool(file.host().features.pool))
+    }
+
+    /// The same at other levels than the manifest says.
+    pub fn with_levels(mut self, levels: Levels) -> Self {
+        self.levels = levels;
+        self
     }
 
     /// The same with outputs averaged over other neighbours than the manifest says.
@@ -68,6 +87,7 @@ impl<'b> Extractor<'b> {
     pub(crate) fn with_backbone(&self, backbone: Arc<dyn Backbone>) -> Result<Self> {
         let extractor = Self::holding(Held::Own(backbone), self.preprocess.clone())?;
         let folder = self.cache.as_ref().map(|cache| cache.folder.as_path());
+        let extractor = extractor.with_levels(self.levels);
         Ok(extractor.with_pool(self.features.pool).with_cache(folder))
     }
 
@@ -91,6 +111,10 @@ impl<'b> Extractor<'b> {
         }
         Ok(Self {
             features: manifest.features.clone(),
+            levels: match manifest.input.half_size {
+                true => Levels::Two,
+                false => Levels::One,
+            },
             backbone,
             preprocess,
             cache: None,
@@ -120,6 +144,11 @@ impl<'b> Extractor<'b> {
         &self.features
     }
 
+    /// The levels that a bank looks at.
+    pub fn levels(&self) -> Levels {
+        self.levels
+    }
+
     /// The preprocessing that is obeyed.
     pub fn preprocess(&self) -> &Preprocess {
         &self.preprocess
@@ -130,13 +159,42 @@ impl<'b> Extractor<'b> {
         self.backbone.get()
     }
 
-    /// Reads an image file; gives its features and its width and height in pixels.
+    /// Reads an image file; gives its features at the input size, and its width and height in pixels.
     ///
     /// # Errors
     /// As [`crate::image::load`] and [`Self::features`].
     pub fn load(&self, path: &Path) -> Result<(FeatureGrid, (u32, u32))> {
         let (input, size) = self.preprocess.load(path)?;
         Ok((self.features_of_input(&input)?, size))
+    }
+
+    /// Reads an image file; gives its features at all levels, and its width and height in pixels.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_pyramid(&self, path: &Path) -> Result<(Pyramid, (u32, u32))> {
+        let (input, size) = self.preprocess.load(path)?;
+        Ok((self.pyramid_of_input(&input)?, size))
+    }
+
+    /// Patch features at all levels of an image that has the input size already.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the backbone fails.
+    pub fn pyramid_of_input(&self, input: &RgbImage) -> Result<Pyramid> {
+        let coarse = match self.levels {
+            Levels::One => None,
+            Levels::Two => {
+                let multiple = self.backbone().manifest().input.multiple;
+                let half = |side: u32| (side.div_ceil(2)).div_ceil(multiple) * multiple;
+                let (width, height) = input.dimensions();
+                Some(self.features_of_input(&resize(input, half(width), half(height))?)?)
+            }
+        };
+        Ok(Pyramid {
+            fine: self.features_of_input(input)?,
+            coarse,
+        })
     }
 
     /// Patch features of an upright RGB image.
@@ -224,6 +282,7 @@ impl Held<'_> {
 
 /// Features on disk, by the input picture and everything else that they depend on: for repeated
 /// evaluations of the same data.
+#[derive(Clone)]
 struct FeatureCache {
     folder: PathBuf,
     key: String,

@@ -6,13 +6,13 @@ use std::time::Instant;
 use nalgebra::{Point2, Scale2};
 use ndarray::{Array2, Axis};
 use serde::Serialize;
-use vod_core::{Bank, FrameScore, Grid, Scorer, regions};
+use vod_core::{Bank, FrameScore, Grid, Level, Levels, Scorer, merge_levels, regions};
 
 use crate::backbone::Backbone;
 use crate::bank_file::BankFile;
 use crate::error::{Error, Result};
 use crate::explain::{Explainer, Explanation};
-use crate::features::{Extractor, FeatureGrid, resize_bilinear};
+use crate::features::{Extractor, Pyramid, resize_bilinear};
 use crate::pipeline::in_order;
 
 /// Verdict on one image.
@@ -179,8 +179,8 @@ impl<'b> ImageScorer<'b> {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Image`], [`Error::Model`].
-    pub fn load(&self, path: &Path) -> Result<(FeatureGrid, (u32, u32))> {
-        self.extractor.load(path)
+    pub fn load(&self, path: &Path) -> Result<(Pyramid, (u32, u32))> {
+        self.extractor.load_pyramid(path)
     }
 
     /// Scores one image file.
@@ -200,21 +200,25 @@ impl<'b> ImageScorer<'b> {
     pub fn verdict(
         &self,
         path: &Path,
-        features: &FeatureGrid,
+        features: &Pyramid,
         size: (u32, u32),
         start: Instant,
     ) -> Result<Verdict> {
         let bank = &self.bank;
-        let queries = self.file.host().transform.quantise(features);
-        let (height, width, _) = features.dim();
-        let (frame, map) = score_frame(bank, height, width, &queries)?;
+        let levels = self
+            .file
+            .host()
+            .transform
+            .quantise_levels(&features.fine, features.coarse.as_ref())?;
+        let (height, width) = (levels.grid.height(), levels.grid.width());
+        let (frame, map) = score_levels(bank, &levels)?;
         let scale = scale(bank);
         let map_scale = map_scale(bank);
         let map_threshold = bank.parts().map_threshold;
         let explain = |cell: usize| {
             let place = (cell / width, cell % width);
             let explainer = self.explainer.as_ref()?;
-            explainer.explain(bank, &queries, (height, width), place, size)
+            explainer.explain(bank, &levels.features, (height, width), place, size)
         };
         let unit = |peak| map_scale.unit(peak);
         let regions = pixel_regions(&map, map_threshold, size, unit, explain)?;
@@ -341,7 +345,49 @@ pub fn pixel_regions(
     Ok(regions)
 }
 
-/// Scores int8 features `[height, width, D]`; gives the frame's score and its smoothed map.
+/// int8 patch features of one image at the levels that a bank looks at.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Patches at the input size.
+    pub grid: Grid,
+    /// Their features, `[height, width, D]`.
+    pub features: Vec<i8>,
+    /// The same at half the size, where there are two levels.
+    pub coarse: Option<(Grid, Vec<i8>)>,
+}
+
+/// Scores a frame at the bank's levels; gives its score and its smoothed map, `[height, width]` of the
+/// input size.
+///
+/// # Errors
+/// [`Error::Frame`] where the features do not fit the bank, [`Error::Data`] where a level is missing.
+pub fn score_levels(bank: &Bank, frame: &Frame) -> Result<(FrameScore, Array2<i32>)> {
+    let (height, width) = (frame.grid.height(), frame.grid.width());
+    let (fine, mut map) = score_frame(bank, height, width, &frame.features)?;
+    if bank.parts().image_score.levels == Levels::One {
+        return Ok((fine, map));
+    }
+    let Some((grid, features)) = &frame.coarse else {
+        return Err(Error::Data(
+            "the bank looks at frames at two sizes, this one has features of one".into(),
+        ));
+    };
+    let (coarse, below) = score_frame(bank, grid.height(), grid.width(), features)?;
+    let level = Level {
+        frame: coarse,
+        grid: *grid,
+        map: below.as_slice().unwrap_or_default(),
+    };
+    let merged = merge_levels(
+        fine,
+        frame.grid,
+        map.as_slice_mut().unwrap_or_default(),
+        level,
+    )?;
+    Ok((merged, map))
+}
+
+/// Scores int8 features `[height, width, D]` of one level; gives its score and its smoothed map.
 ///
 /// # Errors
 /// [`Error::Frame`] where they do not fit the bank.

@@ -238,13 +238,13 @@ fn run_made_up(
         taps,
         top_share: 6554,
         image_score: ImageScore {
-            stage: match dimension % 3 {
+            // None, or less than a third of the shorter side.
+            margin: row_count as u16 % 2 * 20_000,
+            ..ImageScore::whole(match dimension % 3 {
                 0 => ScoreStage::Raw,
                 1 => ScoreStage::Smoothed,
                 _ => ScoreStage::Both,
-            },
-            // No margin, or less than a third of the shorter side.
-            margin: row_count as u16 % 2 * 20_000,
+            })
         },
         threshold: 1,
         normal_score: 0,

@@ -7,7 +7,7 @@ use embedded_io::ErrorKind;
 use proptest::prelude::*;
 use simulated::{BUFFER, Flashes, MAX_DATA, MAX_PATCHES, MAX_ROW, Session, connect};
 use vod_core::conv::{self, LayerParts, Network, NetworkParts, Operation};
-use vod_core::{Bank, BankParts, Grid, ImageScore, ScoreStage, ValueKind};
+use vod_core::{Bank, BankParts, Grid, ImageScore, Levels, ScoreStage, ValueKind};
 use vod_host::backbone::int8;
 use vod_host::bank_file::encode_parts;
 use vod_host::device::host_verdict;
@@ -174,6 +174,12 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
     let mut damaged = good.clone();
     damaged[40] ^= 1;
     refused(session.update(&damaged, |_| ()), Refusal::BadBank);
+    let of_two = {
+        let mut parts = Bank::from_bytes(&good).unwrap().parts().clone();
+        parts.image_score.levels = Levels::Two;
+        encode_parts(&parts).unwrap()
+    };
+    refused(session.update(&of_two, |_| ()), Refusal::BadBank);
     assert_eq!(session.bank().unwrap(), None);
     session.update(&good, |_| ()).unwrap();
     refused(session.update(&damaged, |_| ()), Refusal::BadBank);
@@ -196,7 +202,7 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
     refused(long.map(drop), Refusal::TooLong { limit });
     // The refusals left nothing behind.
     check_frame(&mut session, &good, grid(2, 5), 10).unwrap();
-    assert_eq!(session.statistics().unwrap().updates_refused, 2);
+    assert_eq!(session.statistics().unwrap().updates_refused, 3);
 }
 
 #[test]

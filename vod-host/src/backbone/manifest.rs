@@ -76,6 +76,9 @@ pub struct InputSpec {
     pub std: [f32; 3],
     /// Shorter side that is used unless the user asks for another, pixels.
     pub default_size: u32,
+    /// Whether banks look at half the size, too, unless the user asks for one level.
+    #[serde(default)]
+    pub half_size: bool,
 }
 
 /// One output of a model.

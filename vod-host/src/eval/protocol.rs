@@ -19,9 +19,9 @@ use super::raw_residual::RawResidual;
 use crate::bank_file::{BankFile, SyntheticFigures};
 use crate::dataset::{Dataset, TestImage, choose_references, file_name, load_mask};
 use crate::error::{Error, Result};
-use crate::features::{Extractor, FeatureGrid};
+use crate::features::{Extractor, FeatureGrid, Pyramid};
 use crate::fit::{self, FitOptions, Mix};
-use crate::score::{self, ScoreScale, score_frame};
+use crate::score::{self, ScoreScale, score_levels};
 
 /// Test images that are taken through the backbone together.
 const CHUNK: usize = 32;
@@ -205,6 +205,7 @@ pub fn evaluate(
     options: &EvalOptions,
     progress: &ProgressBar,
 ) -> Result<DatasetResult> {
+    let extractor = &extractor.clone().with_levels(options.fit.levels(extractor));
     let mut candidates = Vec::new();
     for seed in 0..options.seeds {
         for &shots in &options.shots {
@@ -225,7 +226,7 @@ pub fn evaluate(
                 let mut seconds = 0.0;
                 let mut load = |extractor: &Extractor| {
                     let start = Instant::now();
-                    let loaded = extractor.load(&test.path);
+                    let loaded = extractor.load_pyramid(&test.path);
                     seconds += start.elapsed().as_secs_f64();
                     loaded
                 };
@@ -376,23 +377,23 @@ fn score(
     set: &Dataset,
     extractor: &Extractor,
     test: &TestImage,
-    features: &FeatureGrid,
+    features: &Pyramid,
 ) -> Result<Scored> {
     let start = Instant::now();
-    let (height, width, _) = features.dim();
     let broken = |e: vod_core::BankError| Error::Fit(e.to_string());
     let (score, anomalous, map) = match &candidate.scorer {
         Scorer::PatchCore(model) => {
-            let (score, map) = model.score(features)?;
+            let (score, map) = model.score(&features.fine)?;
             (score, None, map)
         }
         Scorer::RawResidual(model) => {
-            let (score, map) = model.score(features)?;
+            let (score, map) = model.score(&features.fine)?;
             (score, None, map)
         }
         Scorer::Bank(file, _) => {
-            let queries = file.host().transform.quantise(features);
-            let (frame, map) = score_frame(&file.bank().map_err(broken)?, height, width, &queries)?;
+            let transform = &file.host().transform;
+            let levels = transform.quantise_levels(&features.fine, features.coarse.as_ref())?;
+            let (frame, map) = score_levels(&file.bank().map_err(broken)?, &levels)?;
             (
                 frame.score as f32,
                 Some(frame.anomalous()),
@@ -407,8 +408,8 @@ fn score(
                 Grid::new(template.dim().0, template.dim().1).ok_or(vod_core::FrameError::Grid)?;
             let bytes = file.with_template(&transform.quantise(&template), grid)?;
             let bank = Bank::from_bytes(&bytes).map_err(broken)?;
-            let queries = transform.quantise(features);
-            let (frame, map) = score_frame(&bank, height, width, &queries)?;
+            let levels = transform.quantise_levels(&features.fine, features.coarse.as_ref())?;
+            let (frame, map) = score_levels(&bank, &levels)?;
             (
                 frame.score as f32,
                 Some(frame.anomalous()),

@@ -4,10 +4,12 @@
 use faer::{Mat, Side};
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
+use vod_core::{FrameError, Grid};
 
 use crate::backbone::Normalise;
 use crate::error::{Error, Result};
 use crate::features::FeatureGrid;
+use crate::score::Frame;
 
 /// Share of the references' values that the int8 range must hold; the rest is clipped.
 const RANGE_SHARE: f64 = 0.9999;
@@ -95,6 +97,28 @@ impl Transform {
             .iter()
             .map(|value| (value * self.scale).round().clamp(-127.0, 127.0) as i8)
             .collect()
+    }
+
+    /// int8 features of an image at each of its levels.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] for a grid that can't be scored.
+    pub fn quantise_levels(
+        &self,
+        fine: &FeatureGrid,
+        coarse: Option<&FeatureGrid>,
+    ) -> Result<Frame> {
+        let level = |features: &FeatureGrid| -> Result<(Grid, Vec<i8>)> {
+            let (height, width, _) = features.dim();
+            let grid = Grid::new(height, width).ok_or(FrameError::Grid)?;
+            Ok((grid, self.quantise(features)))
+        };
+        let (grid, features) = level(fine)?;
+        Ok(Frame {
+            grid,
+            features,
+            coarse: coarse.map(level).transpose()?,
+        })
     }
 
     /// Sets the int8 scale from projected features `[n, D]` of the references; features that are

@@ -14,7 +14,8 @@ use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vod_core::{
-    Bank, BankParts, FrameScore, Grid, ImageScore, Nearest, ScoreStage, Scorer, ValueKind, residual,
+    Bank, BankParts, FrameScore, Grid, ImageScore, Levels, Nearest, ScoreStage, Scorer, ValueKind,
+    residual,
 };
 
 pub(crate) use basis::range_limit;
@@ -36,7 +37,7 @@ use crate::features::{Extractor, FeatureGrid};
 use crate::generalist::{NormalStatistics, Weights};
 use crate::ignore::IgnoreRegions;
 use crate::reference::{k_centre, paste_anomaly, shifted_copy};
-use crate::score::score_frame;
+use crate::score::{Frame, score_frame, score_levels};
 
 /// References whose features are held for residuals, synthetic anomalies and calibration; later
 /// ones only give bank rows.
@@ -90,6 +91,9 @@ pub struct Recipe {
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side, below
     /// .5. Not where the part always lies the same way: what the edges cut off is known there.
     pub margin: f64,
+    /// Sizes of a frame that are looked at; `None` where it goes by the backbone
+    /// ([`Extractor::levels`]). One where the part always lies the same way.
+    pub levels: Option<Levels>,
 }
 
 impl Recipe {
@@ -111,6 +115,7 @@ impl Recipe {
             top_share: 0.01,
             stage: None,
             margin: 0.05,
+            levels: None,
         }
     }
 
@@ -123,6 +128,7 @@ impl Recipe {
             generalist: vec![0.0],
             stage: Some(ScoreStage::Raw),
             margin: 0.0,
+            levels: Some(Levels::One),
             ..Self::standard()
         }
     }
@@ -177,6 +183,14 @@ impl FitOptions {
         }
     }
 
+    /// The levels that the bank looks at.
+    pub(crate) fn levels(&self, extractor: &Extractor) -> Levels {
+        if self.aligned || self.paired {
+            return Levels::One;
+        }
+        self.recipe.levels.unwrap_or(extractor.levels())
+    }
+
     /// The recipe's margin as banks hold it, in 1/65536 of the frame's shorter side.
     pub(crate) fn margin(&self) -> u16 {
         let held = self.aligned || self.paired;
@@ -215,6 +229,8 @@ struct Held {
     input: RgbImage,
     /// Features of the image and, where it is mirrored, of its copies in the order of [`View::ALL`].
     grids: Vec<Arc<FeatureGrid>>,
+    /// The same at half the size, where there are two levels.
+    coarse: Vec<Arc<FeatureGrid>>,
     /// Width and height of the upright image, pixels.
     size: (u32, u32),
     /// Cells of the upright grid that say nothing; empty for none.
@@ -224,7 +240,8 @@ struct Held {
 impl Held {
     /// What the features take.
     fn bytes(&self) -> usize {
-        let values: usize = self.grids.iter().map(|grid| grid.len()).sum();
+        let grids = self.grids.iter().chain(&self.coarse);
+        let values: usize = grids.map(|grid| grid.len()).sum();
         values * size_of::<f32>()
     }
 
@@ -235,6 +252,14 @@ impl Held {
             size: self.size,
         }
     }
+}
+
+/// The cell of `fine` that the middle of a cell of `coarse` lies in.
+fn middle_cell(cell: usize, coarse: Grid, fine: Grid) -> usize {
+    let middle = |place: usize, from: usize, to: usize| (2 * place + 1) * to / (2 * from);
+    let y = middle(cell / coarse.width(), coarse.height(), fine.height());
+    let x = middle(cell % coarse.width(), coarse.width(), fine.width());
+    y * fine.width() + x
 }
 
 /// int8 rows with the reference and the grid cell that each is from.
@@ -271,13 +296,34 @@ impl Rows {
         }
     }
 
-    /// Adds a reference and its mirrored copies.
-    fn add_held(&mut self, held: &Held, transform: &Transform, image: usize) {
-        for (grid, view) in held.grids.iter().zip(View::ALL) {
-            let (height, width, _) = grid.dim();
-            let values = transform.quantise(grid);
-            self.add(&values, image, (height, width), view, &held.ignored);
+    /// Adds the patches of all levels of a frame.
+    pub fn add_frame(&mut self, frame: &Frame, image: usize, view: View, ignored: &[bool]) {
+        let sides = |grid: Grid| (grid.height(), grid.width());
+        self.add(&frame.features, image, sides(frame.grid), view, ignored);
+        if let Some((grid, values)) = &frame.coarse {
+            let dimension = values.len() / grid.len();
+            for (cell, patch) in values.chunks_exact(dimension.max(1)).enumerate() {
+                let (height, width) = sides(*grid);
+                let cell = middle_cell(view.upright_cell(cell, height, width), *grid, frame.grid);
+                if ignored.get(cell) == Some(&true) {
+                    continue;
+                }
+                self.values.extend_from_slice(patch);
+                self.image.push(image as u32);
+                self.cell.push(cell as u32);
+                self.view.push(View::HalfSize);
+            }
         }
+    }
+
+    /// Adds a reference and its mirrored copies.
+    fn add_held(&mut self, held: &Held, transform: &Transform, image: usize) -> Result<()> {
+        for (copy, (fine, view)) in held.grids.iter().zip(View::ALL).enumerate() {
+            let coarse = held.coarse.get(copy).map(|grid| &**grid);
+            let frame = transform.quantise_levels(fine, coarse)?;
+            self.add_frame(&frame, image, view, &held.ignored);
+        }
+        Ok(())
     }
 
     /// Where each row is from, as a bank keeps it.
@@ -353,6 +399,8 @@ pub(crate) struct Probe {
     group: usize,
     pub(crate) grid: Grid,
     features: Arc<FeatureGrid>,
+    /// Features at half the size, where there are two levels.
+    coarse: Option<Arc<FeatureGrid>>,
     /// Pasted share of each patch; empty for a normal picture.
     pub(crate) shares: Vec<f32>,
     /// Patches that say nothing; empty for none.
@@ -389,6 +437,7 @@ pub(crate) fn prepare(
     options: &FitOptions,
     progress: &ProgressBar,
 ) -> Result<Prepared> {
+    let extractor = &extractor.clone().with_levels(options.levels(extractor));
     let recipe = &options.recipe;
     let mut failures = Vec::new();
     let mut names = Vec::new();
@@ -441,13 +490,13 @@ pub(crate) fn prepare(
     let row_limit = (row_bytes / dimension).max(1);
     let mut rows = Rows::default();
     for (image, reference) in held.iter().enumerate() {
-        rows.add_held(reference, &transform, image);
+        rows.add_held(reference, &transform, image)?;
     }
     for chunk in later.chunks(CHUNK) {
         for (path, result) in chunk.iter().zip(read(chunk, false)) {
             match result {
                 Ok(reference) => {
-                    rows.add_held(&reference, &transform, names.len());
+                    rows.add_held(&reference, &transform, names.len())?;
                     frames.push(reference.frame());
                     names.push(file_name(path));
                 }
@@ -566,6 +615,7 @@ pub fn fit(
             image_score: ImageScore {
                 stage: recipe.stage_for(spec),
                 margin: options.margin(),
+                levels: options.levels(extractor),
             },
             calibration: &calibration,
             host: &host,
@@ -608,7 +658,15 @@ fn hold(
     ignore: &IgnoreRegions,
 ) -> Result<Held> {
     let (input, size) = extractor.preprocess().load(path)?;
-    let mut grids = vec![Arc::new(extractor.features_of_input(&input)?)];
+    let mut grids = Vec::new();
+    let mut coarse = Vec::new();
+    let mut add = |input: &RgbImage| -> Result<()> {
+        let pyramid = extractor.pyramid_of_input(input)?;
+        grids.push(Arc::new(pyramid.fine));
+        coarse.extend(pyramid.coarse.map(Arc::new));
+        Ok(())
+    };
+    add(&input)?;
     if mirror {
         let flips = [
             image::imageops::flip_horizontal(&input),
@@ -616,7 +674,7 @@ fn hold(
             image::imageops::rotate180(&input),
         ];
         for flip in &flips {
-            grids.push(Arc::new(extractor.features_of_input(flip)?));
+            add(flip)?;
         }
     }
     let (height, width, _) = grids[0].dim();
@@ -624,6 +682,7 @@ fn hold(
         ignored: ignore.cells(&file_name(path), size, (height, width)),
         input,
         grids,
+        coarse,
         size,
     })
 }
@@ -783,17 +842,26 @@ fn probes(
     let mut probes: Vec<Probe> = pictures
         .par_iter()
         .map(|(image, group, picture, shares)| {
-            let features = Arc::new(extractor.features_of_input(picture)?);
+            let pyramid = extractor.pyramid_of_input(picture)?;
             progress.inc(1);
             let ignored = held[*image].ignored.clone();
-            probe(against(*image), *group, features, shares.clone(), ignored)
+            let features = Arc::new(pyramid.fine);
+            let probe = probe(against(*image), *group, features, shares.clone(), ignored)?;
+            Ok(Probe {
+                coarse: pyramid.coarse.map(Arc::new),
+                ..probe
+            })
         })
         .collect::<Result<_>>()?;
     if !copied {
         for (image, reference) in held.iter().enumerate() {
             let features = Arc::clone(&reference.grids[0]);
             let ignored = reference.ignored.clone();
-            probes.push(probe(against(image), image, features, Vec::new(), ignored)?);
+            let probe = probe(against(image), image, features, Vec::new(), ignored)?;
+            probes.push(Probe {
+                coarse: reference.coarse.first().cloned(),
+                ..probe
+            });
         }
     }
     Ok(probes)
@@ -817,6 +885,7 @@ pub(crate) fn probe(
         group,
         grid,
         features,
+        coarse: None,
         shares,
         ignored,
     })
@@ -1151,16 +1220,22 @@ fn calibrate(
             let others = rows.part(probe.against, dimension);
             let bytes = encode(&others, Calibration::open(), None)?;
             let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
-            let mut queries = transform.quantise(&probe.features);
-            for (patch, _) in probe.ignored.iter().enumerate().filter(|(_, i)| **i) {
-                // What is to be ignored counts as equal to a reference.
-                queries[patch * dimension..(patch + 1) * dimension].copy_from_slice(bank.row(0));
+            let mut levels = transform.quantise_levels(&probe.features, probe.coarse.as_deref())?;
+            // What is to be ignored counts as equal to a reference.
+            let ignored = |cell: usize| probe.ignored.get(cell) == Some(&true);
+            let fine = levels.features.chunks_exact_mut(dimension).enumerate();
+            fine.filter(|(cell, _)| ignored(*cell))
+                .for_each(|(_, patch)| patch.copy_from_slice(bank.row(0)));
+            if let Some((grid, features)) = &mut levels.coarse {
+                let coarse = features.chunks_exact_mut(dimension).enumerate();
+                coarse
+                    .filter(|(cell, _)| ignored(middle_cell(*cell, *grid, probe.grid)))
+                    .for_each(|(_, patch)| patch.copy_from_slice(bank.row(0)));
             }
-            let (height, width) = (probe.grid.height(), probe.grid.width());
-            let (frame, map) = score_frame(&bank, height, width, &queries)?;
+            let (frame, map) = score_levels(&bank, &levels)?;
             let held_back = match probe.against {
                 Against::Without(image) if chosen.contains(&number) => {
-                    held_back(&bank, probe.grid, &queries, image, &frame, room)?
+                    held_back(&bank, probe.grid, &levels.features, image, &frame, room)?
                 }
                 _ => None,
             };

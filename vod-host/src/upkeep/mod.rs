@@ -97,9 +97,9 @@ pub fn score_line(scorer: &ImageScorer, paths: &[PathBuf], progress: &ProgressBa
     let file = scorer.file();
     let score = |path: &PathBuf| -> Result<Found> {
         let start = Instant::now();
-        let (features, size) = scorer.extractor().load(path)?;
-        let queries = file.host().transform.quantise(&features);
-        let (height, width, _) = features.dim();
+        let (features, size) = scorer.load(path)?;
+        let queries = file.host().transform.quantise(&features.fine);
+        let (height, width, _) = features.fine.dim();
         if let Some(number) = reference_shown(file, &queries, (height, width)) {
             let name = file.host().references.get(number);
             return Ok(Found::Reference(name.cloned().unwrap_or_default()));

@@ -8,10 +8,11 @@
 
 use std::path::{Path, PathBuf};
 
+use ::image::RgbImage;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::Serialize;
-use vod_core::{Bank, BankParts, Grid, Scorer};
+use vod_core::{Bank, BankParts, Scorer};
 
 use super::{median, reference_shown};
 use crate::bank_file::{BankFile, Calibration, HostSection, row_norms};
@@ -19,13 +20,13 @@ use crate::bank_records::{ClassMoments, HeldBack, Records, ReferenceFrame, View}
 use crate::dataset::file_name;
 use crate::error::{Error, Result};
 use crate::eval::metrics::average_precision;
-use crate::features::{Extractor, FeatureGrid};
+use crate::features::Extractor;
 use crate::fit::{
     Against, Discriminant, Moments, Profiles, Rows, Space, cell_table, fixed_point, patch_scores,
     profiles_against, score_units, shrinkage_lda, threshold,
 };
 use crate::image;
-use crate::score::{scale, score_frame};
+use crate::score::{Frame, scale, score_levels};
 
 /// What is added and how.
 #[derive(Clone, Debug, Default)]
@@ -121,12 +122,11 @@ pub struct HeldBackChange {
 /// A picture that is added.
 struct Picture {
     name: String,
-    grid: Grid,
     size: (u32, u32),
     /// int8 features of the upright picture.
-    queries: Vec<i8>,
+    frame: Frame,
     /// Features of the mirrored copies, in the order of [`View::ALL`] without the first.
-    mirrored: Vec<Vec<i8>>,
+    mirrored: Vec<Frame>,
     /// Patches that are abnormal.
     abnormal: Vec<usize>,
 }
@@ -154,10 +154,11 @@ pub fn update(
         ));
     }
     let dimension = bank.dimension();
-    let mirror = records
-        .origins
-        .as_ref()
-        .is_some_and(|o| o.rows.iter().any(|r| r.view != View::Upright));
+    let mirror = records.origins.as_ref().is_some_and(|o| {
+        o.rows
+            .iter()
+            .any(|r| !matches!(r.view, View::Upright | View::HalfSize))
+    });
     progress.set_message("features");
     progress.set_length((good.len() + bad.len()) as u64);
     let mut failures = Vec::new();
@@ -301,7 +302,7 @@ pub fn update(
     };
     if let Some(origins) = &mut new_records.origins {
         origins.frames.extend(good.iter().map(|p| ReferenceFrame {
-            grid: (p.grid.height() as u16, p.grid.width() as u16),
+            grid: (p.frame.grid.height() as u16, p.frame.grid.width() as u16),
             size: p.size,
         }));
         origins.rows = rows.origins();
@@ -370,11 +371,13 @@ pub fn update(
 fn picture(file: &BankFile, extractor: &Extractor, path: &Path, mirror: bool) -> Result<Picture> {
     let (input, size) = extractor.preprocess().load(path)?;
     let transform = &file.host().transform;
-    let quantised = |features: &FeatureGrid| transform.quantise(features);
-    let features = extractor.features_of_input(&input)?;
-    let (height, width, _) = features.dim();
-    let queries = quantised(&features);
-    if let Some(number) = reference_shown(file, &queries, (height, width)) {
+    let quantised = |input: &RgbImage| -> Result<Frame> {
+        let pyramid = extractor.pyramid_of_input(input)?;
+        transform.quantise_levels(&pyramid.fine, pyramid.coarse.as_ref())
+    };
+    let frame = quantised(&input)?;
+    let sides = (frame.grid.height(), frame.grid.width());
+    if let Some(number) = reference_shown(file, &frame.features, sides) {
         return Err(Error::Data(format!(
             "{}: is the bank's reference {} already",
             path.display(),
@@ -389,14 +392,13 @@ fn picture(file: &BankFile, extractor: &Extractor, path: &Path, mirror: bool) ->
             ::image::imageops::rotate180(&input),
         ];
         for flip in &flips {
-            mirrored.push(quantised(&extractor.features_of_input(flip)?));
+            mirrored.push(quantised(flip)?);
         }
     }
     Ok(Picture {
         name: file_name(path),
-        grid: Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?,
         size,
-        queries,
+        frame,
         mirrored,
         abnormal: Vec::new(),
     })
@@ -411,7 +413,8 @@ fn defect_picture(
     defect: &MissedDefect,
 ) -> Result<Picture> {
     let mut picture = picture(file, extractor, &defect.path, false)?;
-    let (height, width) = (picture.grid.height(), picture.grid.width());
+    let grid = picture.frame.grid;
+    let (height, width) = (grid.height(), grid.width());
     let order: Vec<(f64, usize)> = match &defect.mask {
         Some(mask) => {
             let mask = image::load(mask)?;
@@ -427,9 +430,8 @@ fn defect_picture(
             shares.zip(0..).collect()
         }
         None => {
-            let grid = picture.grid;
             let margin = bank.margin(grid);
-            let scores = patch_scores(bank, grid, &picture.queries)?;
+            let scores = patch_scores(bank, grid, &picture.frame.features)?;
             let mut counted: Vec<(i32, usize)> = scores.into_iter().zip(0..).collect();
             counted.retain(|&(_, patch)| grid.is_inner(patch, margin));
             counted.sort_unstable_by_key(|&(score, _)| std::cmp::Reverse(score));
@@ -495,10 +497,9 @@ fn merged_rows(
     let dimension = bank.dimension();
     let mut rows = old.part(Against::All, dimension);
     for (number, picture) in good.iter().enumerate() {
-        let copies = std::iter::once(&picture.queries).chain(&picture.mirrored);
-        let grid = (picture.grid.height(), picture.grid.width());
-        for (values, view) in copies.zip(View::ALL) {
-            rows.add(values, old_references + number, grid, view, &[]);
+        let copies = std::iter::once(&picture.frame).chain(&picture.mirrored);
+        for (frame, view) in copies.zip(View::ALL) {
+            rows.add_frame(frame, old_references + number, view, &[]);
         }
     }
     let limit = (row_bytes / dimension).max(bank.row_count());
@@ -526,7 +527,7 @@ fn refit(
         .enumerate()
         .map(|(number, p)| {
             let own = Against::Without(old_references + number);
-            profiles_against(&p.queries, rows, own, dimension, Space::Values(kind))
+            profiles_against(&p.frame.features, rows, own, dimension, Space::Values(kind))
         })
         .collect::<Result<_>>()?;
     let bad_profiles: Vec<Profiles> = bad
@@ -534,7 +535,7 @@ fn refit(
         .map(|p| {
             let patches = p.abnormal.iter();
             let queries: Vec<i8> = patches
-                .flat_map(|&n| &p.queries[n * dimension..(n + 1) * dimension])
+                .flat_map(|&n| &p.frame.features[n * dimension..(n + 1) * dimension])
                 .copied()
                 .collect();
             profiles_against(&queries, rows, Against::All, dimension, Space::Values(kind))
@@ -692,8 +693,7 @@ fn build(
 /// Image score and peak of a whole frame.
 fn frame_of(file: &BankFile, picture: &Picture) -> Result<(i32, i32)> {
     let bank = file.bank().map_err(|e| Error::Fit(e.to_string()))?;
-    let (height, width) = (picture.grid.height(), picture.grid.width());
-    let (frame, _) = score_frame(&bank, height, width, &picture.queries)?;
+    let (frame, _) = score_levels(&bank, &picture.frame)?;
     Ok((frame.score, frame.map_max))
 }
 

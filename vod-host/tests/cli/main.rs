@@ -5,6 +5,7 @@
 mod bad_input;
 mod command;
 mod demo;
+mod levels;
 mod upkeep;
 
 use std::path::{Path, PathBuf};

@@ -342,14 +342,17 @@ fn compare(
             }
         };
         let host = scorer.verdict(&path, &features, size, start)?;
-        let (height, width, _) = features.dim();
+        let (height, width, _) = features.fine.dim();
         let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
         let frame = match &network {
             None => None,
             Some(network) => Some((network, file.host().preprocess.load(&path)?.0)),
         };
         let found = match &frame {
-            None => device.compare(&bank, grid, &file.host().transform.quantise(&features))?,
+            None => {
+                let queries = file.host().transform.quantise(&features.fine);
+                device.compare(&bank, grid, &queries)?
+            }
             Some((network, pixels)) => device.compare_pixels(&bank, network, pixels)?,
         };
         let run = found.device.network;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use vod_core::Levels;
 use vod_host::backbone;
 use vod_host::bank_file::{SyntheticFigures, check_output};
 use vod_host::dataset::Dataset;
@@ -115,7 +116,13 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         Name::Vod => ("vod", Method::Bank, Recipe::standard()),
         Name::Distance => ("distance", Method::Bank, Recipe::distance()),
         Name::Patchcore => ("patchcore", Method::PatchCore, Recipe::distance()),
-        Name::Raw => ("raw", Method::RawResidual, Recipe::standard()),
+        Name::Raw => {
+            let recipe = Recipe {
+                levels: Some(Levels::One),
+                ..Recipe::standard()
+            };
+            ("raw", Method::RawResidual, recipe)
+        }
     };
     arguments.changes.apply(&mut recipe);
     let shots: Vec<usize> = if arguments.paired {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use vod_core::conv::{Network, Operation};
-use vod_core::{Grid, ScoreStage, Scorer, bank};
+use vod_core::{Grid, Levels, ScoreStage, Scorer, bank};
 use vod_host::bank_file::{BankFile, Calibration};
 use vod_host::preprocess::{Preprocess, SizeRule};
 use vod_host::{Error, Result};
@@ -41,6 +41,8 @@ struct Inspection<'b> {
     image_score: String,
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     image_score_margin: f64,
+    /// Sizes at which a frame is looked at; firmware takes banks of one.
+    levels: u8,
     discriminant_share: f64,
     aligned: bool,
     grid: Option<[usize; 2]>,
@@ -189,6 +191,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         values: format!("{:?}", parts.values).to_lowercase(),
         image_score: format!("{:?}", parts.image_score.stage).to_lowercase(),
         image_score_margin: f64::from(parts.image_score.margin) / 65536.0,
+        levels: match parts.image_score.levels {
+            Levels::One => 1,
+            Levels::Two => 2,
+        },
         discriminant_share: host.blend,
         aligned: view.is_aligned(),
         grid: grid.map(|g| [g.height(), g.width()]),
@@ -238,7 +244,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     output::print(&format!(
         "{path}: bank format {format}, written by vod {version}\n\
          backbone    {backbone} (sha256 {hash:.12}...)\n\
-         input       {size}{tile}\n\
+         input       {size}{tile}{half}\n\
          bank        {rows} rows of {dimension}, {kb:.1} KB ({device:.1} KB on a device)\n\
          basis       {basis}\n\
          scorer      {share:.0} % discriminant on {values} values, {rest:.0} % distance{aligned}\n\
@@ -263,6 +269,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
             ScoreStage::Smoothed => "highest patches of the smoothed map",
             ScoreStage::Both =>
                 "highest patch scores and highest patches of the smoothed map, in equal parts",
+        },
+        half = match parts.image_score.levels {
+            Levels::One => "",
+            Levels::Two => ", and half of it (not for firmware)",
         },
         margin = match inspection.image_score_margin {
             0.0 => String::new(),

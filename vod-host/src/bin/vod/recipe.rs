@@ -1,7 +1,7 @@
 //! Options that change the recipe of a fit.
 
 use clap::{Args, ValueEnum};
-use vod_core::{ScoreStage, ValueKind};
+use vod_core::{Levels, ScoreStage, ValueKind};
 use vod_host::fit::Recipe;
 
 /// Changes of the standard recipe, to see what each part brings.
@@ -41,6 +41,10 @@ pub struct RecipeChanges {
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     #[arg(long, value_name = "SHARE", value_parser = margin)]
     margin: Option<f64>,
+    /// Sizes at which frames are looked at: 1, or 2 for half the size, too, which firmware can't
+    /// [default: the backbone's].
+    #[arg(long, value_name = "1|2", value_parser = clap::value_parser!(u8).range(1..=2))]
+    levels: Option<u8>,
 }
 
 fn margin(text: &str) -> Result<f64, String> {
@@ -91,6 +95,11 @@ impl RecipeChanges {
         recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
         recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
         recipe.margin = self.margin.unwrap_or(recipe.margin);
+        recipe.levels = match self.levels {
+            Some(1) => Some(Levels::One),
+            Some(_) => Some(Levels::Two),
+            None => recipe.levels,
+        };
         recipe.stage = match self.image_score {
             Some(Stage::Raw) => Some(ScoreStage::Raw),
             Some(Stage::Smoothed) => Some(ScoreStage::Smoothed),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use vod_core::Levels;
 use vod_host::backbone;
 use vod_host::bank_file::check_output;
 use vod_host::dataset::Dataset;
@@ -100,7 +101,9 @@ enum ScaleName {
 
 impl TrainChoices {
     /// Options of a training whose banks are fitted as `fit` says.
-    pub fn options(&self, fit: FitOptions) -> TrainOptions {
+    pub fn options(&self, mut fit: FitOptions) -> TrainOptions {
+        // Residuals are those of the input size.
+        fit.recipe.levels = Some(Levels::One);
         TrainOptions {
             anomalies: match self.anomalies {
                 AnomaliesName::Synthetic => Anomalies::Synthetic,
