@@ -26,6 +26,8 @@ ABLATION = {
     "distance": ["--method", "distance"],
     "distance, with the recipe's image score": ["--blends", "0"],
     "no margin": ["--margin", "0"],
+    "one level": ["--levels", "1"],
+    "two levels": ["--levels", "2"],
     "raw residual, order kept": ["--method", "raw"],
     "values, signed": ["--values", "signed", "--blends", "1"],
     "values, magnitude": ["--values", "magnitude", "--blends", "1"],

@@ -56,7 +56,7 @@ struct Inspection<'b> {
     scratch_bytes: Option<usize>,
     /// Bytes of one row of int8 features; `null` where frames differ.
     feature_row_bytes: Option<usize>,
-    /// int8 multiply-accumulates of a frame's search; `null` where frames differ.
+    /// int8 multiply-accumulates of a frame's search at the input size; `null` where frames differ.
     macs_per_frame: Option<u64>,
     /// The int8 network that a device runs on pixels; `null` where the bank brings none.
     network: Option<NetworkInspection>,
