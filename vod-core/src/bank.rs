@@ -2,7 +2,10 @@
 //!
 //! File format, byte for byte: `docs/bank-format.md`.
 
-use serde::{Deserialize, Serialize};
+use core::fmt;
+
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::container;
 pub use crate::container::{HEADER_LEN, TRAILER_LEN, checksum, file_len};
@@ -56,8 +59,7 @@ pub enum Levels {
 }
 
 /// How the image score is taken from a frame's scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "EncodedImageScore", into = "EncodedImageScore")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageScore {
     /// Map that it is taken from.
     pub stage: ScoreStage,
@@ -80,56 +82,69 @@ impl ImageScore {
     }
 }
 
-/// As it lies in a bank: banks without a margin and of one level are those of readers that know
-/// neither.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum EncodedImageScore {
-    Raw,
-    Smoothed,
-    Both,
-    RawWithin(u16),
-    SmoothedWithin(u16),
-    BothWithin(u16),
-    RawOfTwo(u16),
-    SmoothedOfTwo(u16),
-    BothOfTwo(u16),
-}
-
-impl From<EncodedImageScore> for ImageScore {
-    fn from(encoded: EncodedImageScore) -> Self {
-        use Levels::{One, Two};
-        let (stage, margin, levels) = match encoded {
-            EncodedImageScore::Raw => (ScoreStage::Raw, 0, One),
-            EncodedImageScore::Smoothed => (ScoreStage::Smoothed, 0, One),
-            EncodedImageScore::Both => (ScoreStage::Both, 0, One),
-            EncodedImageScore::RawWithin(margin) => (ScoreStage::Raw, margin, One),
-            EncodedImageScore::SmoothedWithin(margin) => (ScoreStage::Smoothed, margin, One),
-            EncodedImageScore::BothWithin(margin) => (ScoreStage::Both, margin, One),
-            EncodedImageScore::RawOfTwo(margin) => (ScoreStage::Raw, margin, Two),
-            EncodedImageScore::SmoothedOfTwo(margin) => (ScoreStage::Smoothed, margin, Two),
-            EncodedImageScore::BothOfTwo(margin) => (ScoreStage::Both, margin, Two),
+/// In a bank, a number that says stage, margin and levels as the variant of an enum does, and the margin
+/// where there may be one. Banks without a margin and of one level are those of readers that know neither.
+impl Serialize for ImageScore {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stage = match self.stage {
+            ScoreStage::Raw => 0,
+            ScoreStage::Smoothed => 1,
+            ScoreStage::Both => 2,
         };
-        Self {
-            stage,
-            margin,
-            levels,
+        let kind: u8 = match (self.levels, self.margin) {
+            (Levels::One, 0) => stage,
+            (Levels::One, _) => stage + MARGIN_KINDS,
+            (Levels::Two, _) => stage + TWO_LEVEL_KINDS,
+        };
+        if kind < MARGIN_KINDS {
+            return serializer.serialize_u8(kind);
         }
+        (kind, self.margin).serialize(serializer)
     }
 }
 
-impl From<ImageScore> for EncodedImageScore {
-    fn from(score: ImageScore) -> Self {
-        match (score.stage, score.levels, score.margin) {
-            (ScoreStage::Raw, Levels::One, 0) => Self::Raw,
-            (ScoreStage::Smoothed, Levels::One, 0) => Self::Smoothed,
-            (ScoreStage::Both, Levels::One, 0) => Self::Both,
-            (ScoreStage::Raw, Levels::One, margin) => Self::RawWithin(margin),
-            (ScoreStage::Smoothed, Levels::One, margin) => Self::SmoothedWithin(margin),
-            (ScoreStage::Both, Levels::One, margin) => Self::BothWithin(margin),
-            (ScoreStage::Raw, Levels::Two, margin) => Self::RawOfTwo(margin),
-            (ScoreStage::Smoothed, Levels::Two, margin) => Self::SmoothedOfTwo(margin),
-            (ScoreStage::Both, Levels::Two, margin) => Self::BothOfTwo(margin),
-        }
+/// First kind with a margin, and first one of two levels.
+const MARGIN_KINDS: u8 = 3;
+const TWO_LEVEL_KINDS: u8 = 6;
+
+impl<'de> Deserialize<'de> for ImageScore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_tuple(2, ImageScoreVisitor)
+    }
+}
+
+struct ImageScoreVisitor;
+
+impl<'de> Visitor<'de> for ImageScoreVisitor {
+    type Value = ImageScore;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a kind of image score and its margin")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<ImageScore, A::Error> {
+        let missing = |place| A::Error::invalid_length(place, &self);
+        let kind: u8 = parts.next_element()?.ok_or_else(|| missing(0))?;
+        let stage = match kind % MARGIN_KINDS {
+            0 => ScoreStage::Raw,
+            1 => ScoreStage::Smoothed,
+            _ => ScoreStage::Both,
+        };
+        let levels = match kind / MARGIN_KINDS {
+            0 | 1 => Levels::One,
+            2 => Levels::Two,
+            _ => return Err(A::Error::custom("unknown kind of image score")),
+        };
+        let margin = if kind < MARGIN_KINDS {
+            0
+        } else {
+            parts.next_element()?.ok_or_else(|| missing(1))?
+        };
+        Ok(ImageScore {
+            stage,
+            margin,
+            levels,
+        })
     }
 }
 
