@@ -216,6 +216,12 @@ impl<'a> Bank<'a> {
         Self::from_parts(parts)
     }
 
+    /// The same bank, for a device that gets frames at their input size only: it would compare the score
+    /// of one level with the threshold of two. `None` where the bank looks at two.
+    pub fn at_one_level(self) -> Option<Self> {
+        (self.parts.image_score.levels == Levels::One).then_some(self)
+    }
+
     /// Checks parts that are already decoded.
     ///
     /// # Errors

@@ -108,6 +108,7 @@ fn margins_and_levels_are_variants_of_their_own() {
         assert_eq!(usize::from(within[place]), number + 3);
         let bytes = bank.bytes();
         let read = Bank::from_bytes(&bytes).unwrap();
+        assert!(read.clone().at_one_level().is_some());
         assert_eq!(read.parts().image_score, bank.image_score);
         assert_eq!(read.margin(Grid::new(40, 60).unwrap()), 2);
         assert_eq!(read.margin(Grid::new(60, 32).unwrap()), 1);
@@ -119,6 +120,8 @@ fn margins_and_levels_are_variants_of_their_own() {
         let bytes = bank.bytes();
         let read = Bank::from_bytes(&bytes).unwrap();
         assert_eq!(read.parts().image_score, bank.image_score);
+        assert!(read.at_one_level().is_none());
+        bank.image_score.levels = Levels::One;
     }
     bank.image_score.margin = 1 << 15;
     assert_eq!(

@@ -181,12 +181,11 @@ impl BankFile {
     /// [`Error::Data`] for a bank that looks at two levels: firmware gets a frame at one.
     pub fn device_bytes(&self) -> Result<Vec<u8>> {
         let bank = self.bank().map_err(|e| Error::Fit(e.to_string()))?;
-        if bank.parts().image_score.levels != Levels::One {
-            return Err(Error::Data(
-                "the bank looks at frames at two sizes, firmware at one; fit it with `--levels 1`"
-                    .into(),
-            ));
-        }
+        let bank = bank.at_one_level().ok_or_else(|| {
+            let reason =
+                "the bank looks at frames at two sizes, firmware at one; fit it with `--levels 1`";
+            Error::Data(reason.into())
+        })?;
         encode_parts(&BankParts {
             host: &[],
             ..bank.parts().clone()

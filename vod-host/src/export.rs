@@ -37,7 +37,7 @@ impl Artefact {
     /// The bank without its host section: all that a device reads.
     ///
     /// # Errors
-    /// [`Error::Fit`], for none that a checked bank can cause.
+    /// As [`BankFile::device_bytes`].
     pub fn bank(file: &BankFile) -> Result<Self> {
         let view = file.bank().map_err(|e| Error::Fit(e.to_string()))?;
         let bytes = file.device_bytes()?;

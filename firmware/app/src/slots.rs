@@ -8,10 +8,10 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
+use vod_core::Bank;
 use vod_core::bank::{TRAILER_LEN, checksum, file_len};
 #[cfg(feature = "pixels")]
 use vod_core::conv::Network;
-use vod_core::{Bank, Levels};
 use vod_protocol::{BankInfo, Refusal};
 
 /// Flash for one bank. It is read where it lies, so it is mapped into the address space.
@@ -82,11 +82,7 @@ impl<'s> Stored<'s> {
     /// `None` where one of them does not hold, or the two do not go together.
     pub fn from_bytes(bytes: &'s [u8]) -> Option<Self> {
         let (bank, behind) = bytes.split_at_checked(file_len(bytes)?)?;
-        let bank = Bank::from_bytes(bank).ok()?;
-        // A frame arrives at one level, and its score would be compared with the threshold of two.
-        if bank.parts().image_score.levels != Levels::One {
-            return None;
-        }
+        let bank = Bank::from_bytes(bank).ok()?.at_one_level()?;
         #[cfg(feature = "pixels")]
         {
             let network = match behind {

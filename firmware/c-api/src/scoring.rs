@@ -1,6 +1,6 @@
 //! Banks, frames, regions.
 
-use vod_core::{Bank, BankError, FrameScore, Grid, Levels, MAX_REGIONS, Scorer, Stream, regions};
+use vod_core::{Bank, FrameScore, Grid, MAX_REGIONS, Scorer, Stream, regions};
 
 use crate::object::{StreamState, close, open, put, slice, slice_mut, value, vod_bank, vod_stream};
 use crate::status::{status, vod_status, vod_status::*};
@@ -90,11 +90,7 @@ pub unsafe extern "C" fn vod_bank_open(
         unsafe {
             close(bank)?;
             let opened = Bank::from_bytes(slice(bytes, length)?)?;
-            // A frame is scored at one level here.
-            if opened.parts().image_score.levels != Levels::One {
-                let name = "image_score";
-                return Err(BankError::Field { name }.into());
-            }
+            let opened = opened.at_one_level().ok_or(VOD_FILE_FIELD)?;
             open(bank, opened)?;
         }
         Ok(())

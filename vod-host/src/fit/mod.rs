@@ -286,14 +286,19 @@ impl Rows {
         let dimension = values.len() / (height * width).max(1);
         for (cell, patch) in values.chunks_exact(dimension.max(1)).enumerate() {
             let cell = view.upright_cell(cell, height, width);
-            if ignored.get(cell) == Some(&true) {
-                continue;
-            }
-            self.values.extend_from_slice(patch);
-            self.image.push(image as u32);
-            self.cell.push(cell as u32);
-            self.view.push(view);
+            self.add_patch(patch, image, cell, view, ignored);
         }
+    }
+
+    /// Adds a patch, unless its cell of the upright image is to be ignored.
+    fn add_patch(&mut self, patch: &[i8], image: usize, cell: usize, view: View, ignored: &[bool]) {
+        if ignored.get(cell) == Some(&true) {
+            return;
+        }
+        self.values.extend_from_slice(patch);
+        self.image.push(image as u32);
+        self.cell.push(cell as u32);
+        self.view.push(view);
     }
 
     /// Adds the patches of all levels of a frame.
@@ -305,13 +310,7 @@ impl Rows {
             for (cell, patch) in values.chunks_exact(dimension.max(1)).enumerate() {
                 let (height, width) = sides(*grid);
                 let cell = middle_cell(view.upright_cell(cell, height, width), *grid, frame.grid);
-                if ignored.get(cell) == Some(&true) {
-                    continue;
-                }
-                self.values.extend_from_slice(patch);
-                self.image.push(image as u32);
-                self.cell.push(cell as u32);
-                self.view.push(View::HalfSize);
+                self.add_patch(patch, image, cell, View::HalfSize, ignored);
             }
         }
     }

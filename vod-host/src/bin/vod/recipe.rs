@@ -42,7 +42,7 @@ pub struct RecipeChanges {
     #[arg(long, value_name = "SHARE", value_parser = margin)]
     margin: Option<f64>,
     /// Sizes at which frames are looked at: 1, or 2 for half the size, too, which firmware can't
-    /// [default: the backbone's].
+    /// [default: the backbone's; 1 for aligned and paired banks].
     #[arg(long, value_name = "1|2", value_parser = clap::value_parser!(u8).range(1..=2))]
     levels: Option<u8>,
 }
