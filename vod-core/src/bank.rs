@@ -48,14 +48,31 @@ pub enum ScoreStage {
     Both,
 }
 
-/// How many sizes of a frame are looked at.
+/// How many sizes of a frame are looked at. All of them are searched in the same rows, and what they give
+/// is averaged ([`crate::merge_levels`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Levels {
     /// The frame at its input size.
     One,
-    /// Also at half of it, for large defects. Both levels are searched in the same rows, and what they
-    /// give is averaged ([`crate::merge_levels`]).
+    /// Also at half of it, for large defects.
     Two,
+    /// Also at a quarter of it, for defects as large as the part.
+    Three,
+}
+
+impl Levels {
+    /// All numbers of levels, in ascending order.
+    pub const ALL: [Self; 3] = [Self::One, Self::Two, Self::Three];
+
+    /// How many they are.
+    pub const fn count(self) -> usize {
+        self as usize + 1
+    }
+
+    /// So many levels; `None` for another number of them than there can be.
+    pub fn from_count(count: usize) -> Option<Self> {
+        Self::ALL.get(count.checked_sub(1)?).copied()
+    }
 }
 
 /// How the image score is taken from a frame's scores.
@@ -95,6 +112,7 @@ impl Serialize for ImageScore {
             (Levels::One, 0) => stage,
             (Levels::One, _) => stage + MARGIN_KINDS,
             (Levels::Two, _) => stage + TWO_LEVEL_KINDS,
+            (Levels::Three, _) => stage + THREE_LEVEL_KINDS,
         };
         if kind < MARGIN_KINDS {
             return serializer.serialize_u8(kind);
@@ -103,9 +121,10 @@ impl Serialize for ImageScore {
     }
 }
 
-/// First kind with a margin, and first one of two levels.
+/// First kind with a margin, and first ones of two and three levels.
 const MARGIN_KINDS: u8 = 3;
 const TWO_LEVEL_KINDS: u8 = 6;
+const THREE_LEVEL_KINDS: u8 = 9;
 
 impl<'de> Deserialize<'de> for ImageScore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -133,6 +152,7 @@ impl<'de> Visitor<'de> for ImageScoreVisitor {
         let levels = match kind / MARGIN_KINDS {
             0 | 1 => Levels::One,
             2 => Levels::Two,
+            3 => Levels::Three,
             _ => return Err(A::Error::custom("unknown kind of image score")),
         };
         let margin = if kind < MARGIN_KINDS {
@@ -217,7 +237,7 @@ impl<'a> Bank<'a> {
     }
 
     /// The same bank, for a device that gets frames at their input size only: it would compare the score
-    /// of one level with the threshold of two. `None` where the bank looks at two.
+    /// of one level with the threshold of several. `None` where the bank looks at several.
     pub fn at_one_level(self) -> Option<Self> {
         (self.parts.image_score.levels == Levels::One).then_some(self)
     }

@@ -1,4 +1,4 @@
-//! Two levels of one frame: its patches at the input size, and at half of it.
+//! Several levels of one frame: its patches at the input size, at half of it and at a quarter.
 
 use crate::error::FrameError;
 use crate::grid::Grid;
@@ -18,8 +18,8 @@ pub struct Level<'m> {
     pub map: &'m [i32],
 }
 
-/// Verdict of a frame from two levels: image score and map are the means of both. `map` is the finer
-/// level's smoothed map, `[height, width]`, and becomes that of both; the coarser one is bilinear between
+/// Verdict of a frame from several levels: image score and map are the means of all. `map` is the finest
+/// level's smoothed map, `[height, width]`, and becomes that of all; a coarser one is bilinear between
 /// the centres of its patches.
 ///
 /// # Errors
@@ -28,45 +28,55 @@ pub fn merge_levels(
     fine: FrameScore,
     grid: Grid,
     map: &mut [i32],
-    coarse: Level,
+    coarser: &[Level],
 ) -> Result<FrameScore, FrameError> {
-    for (expected, found) in [
-        (grid.len(), map.len()),
-        (coarse.grid.len(), coarse.map.len()),
-    ] {
-        if expected != found {
-            return Err(FrameError::MapLength { expected, found });
-        }
+    let fits = |grid: Grid, found: usize| match grid.len() {
+        expected if expected != found => Err(FrameError::MapLength { expected, found }),
+        _ => Ok(()),
+    };
+    fits(grid, map.len())?;
+    for level in coarser {
+        fits(level.grid, level.map.len())?;
     }
-    let columns = coarse.grid.width();
+    let count = coarser.len() as i64 + 1;
     let mut map_max = i32::MIN;
     for (y, row) in map.chunks_exact_mut(grid.width().max(1)).enumerate() {
-        let (top, bottom, down) = between(y, grid.height(), coarse.grid.height());
         for (x, slot) in row.iter_mut().enumerate() {
-            let (left, right, across) = between(x, grid.width(), columns);
-            let at = |y: usize, x: usize| {
-                let value = coarse.map.get(y * columns + x).copied().unwrap_or(0);
-                i64::from(value)
-            };
-            let one = 1 << PLACE_BITS;
-            let above = at(top, left) * (one - across) + at(top, right) * across;
-            let below = at(bottom, left) * (one - across) + at(bottom, right) * across;
-            let sum = above * (one - down) + below * down;
-            let half = 1 << (2 * PLACE_BITS - 1);
-            *slot = mean(*slot, ((sum + half) >> (2 * PLACE_BITS)) as i32);
+            let there = coarser.iter().map(|level| level.at(grid, y, x));
+            *slot = mean(i64::from(*slot) + there.sum::<i64>(), count);
             map_max = map_max.max(*slot);
         }
     }
+    let scores = coarser.iter().map(|level| i64::from(level.frame.score));
     Ok(FrameScore {
-        score: mean(fine.score, coarse.frame.score),
+        score: mean(i64::from(fine.score) + scores.sum::<i64>(), count),
         threshold: fine.threshold,
         map_max,
     })
 }
 
-/// Mean of two scores, halves up.
-fn mean(a: i32, b: i32) -> i32 {
-    ((i64::from(a) + i64::from(b) + 1) >> 1) as i32
+impl Level<'_> {
+    /// Its map at the centre of patch (`y`, `x`) of the grid `fine`.
+    fn at(&self, fine: Grid, y: usize, x: usize) -> i64 {
+        let columns = self.grid.width();
+        let (top, bottom, down) = between(y, fine.height(), self.grid.height());
+        let (left, right, across) = between(x, fine.width(), columns);
+        let value = |y: usize, x: usize| {
+            let value = self.map.get(y * columns + x).copied().unwrap_or(0);
+            i64::from(value)
+        };
+        let one = 1 << PLACE_BITS;
+        let above = value(top, left) * (one - across) + value(top, right) * across;
+        let below = value(bottom, left) * (one - across) + value(bottom, right) * across;
+        let sum = above * (one - down) + below * down;
+        let half = 1 << (2 * PLACE_BITS - 1);
+        (sum + half) >> (2 * PLACE_BITS)
+    }
+}
+
+/// Mean of `count` scores with this sum, halves up.
+fn mean(sum: i64, count: i64) -> i32 {
+    (2 * sum + count).div_euclid(2 * count) as i32
 }
 
 /// The two patches of `to` whose centres lie around that of patch `i` of `from`, and how far from the

@@ -113,14 +113,16 @@ fn margins_and_levels_are_variants_of_their_own() {
         assert_eq!(read.margin(Grid::new(40, 60).unwrap()), 2);
         assert_eq!(read.margin(Grid::new(60, 32).unwrap()), 1);
         assert_eq!(read.margin(Grid::new(19, 19).unwrap()), 0);
-        bank.image_score.levels = Levels::Two;
-        let two = bank.body();
-        assert_eq!(two.len(), within.len());
-        assert_eq!(usize::from(two[place]), number + 6);
-        let bytes = bank.bytes();
-        let read = Bank::from_bytes(&bytes).unwrap();
-        assert_eq!(read.parts().image_score, bank.image_score);
-        assert!(read.at_one_level().is_none());
+        for (levels, first) in [(Levels::Two, 6), (Levels::Three, 9)] {
+            bank.image_score.levels = levels;
+            let several = bank.body();
+            assert_eq!(several.len(), within.len());
+            assert_eq!(usize::from(several[place]), number + first);
+            let bytes = bank.bytes();
+            let read = Bank::from_bytes(&bytes).unwrap();
+            assert_eq!(read.parts().image_score, bank.image_score);
+            assert!(read.at_one_level().is_none());
+        }
         bank.image_score.levels = Levels::One;
     }
     bank.image_score.margin = 1 << 15;

@@ -133,7 +133,7 @@ fn two_levels_are_averaged() {
             grid: below,
             map: &coarse,
         };
-        let merged = merge_levels(frame(4, 0), grid, &mut map, level).unwrap();
+        let merged = merge_levels(frame(4, 0), grid, &mut map, &[level]).unwrap();
         assert_eq!((merged.score, merged.threshold), (6, 9));
         assert_eq!(Some(merged.map_max), map.iter().copied().max());
         let place = |i: usize, from: usize, to: usize| {
@@ -164,7 +164,10 @@ fn two_levels_are_averaged() {
             expected: below.len(),
             found: below.len() - 1,
         };
-        assert_eq!(merge_levels(frame(0, 0), grid, &mut map, short), Err(wrong));
+        assert_eq!(
+            merge_levels(frame(0, 0), grid, &mut map, &[short]),
+            Err(wrong)
+        );
     }
     let whole = Grid::new(1, 1).unwrap();
     let high = Level {
@@ -174,12 +177,41 @@ fn two_levels_are_averaged() {
     };
     let mut map = [i32::MAX / 2];
     assert_eq!(
-        merge_levels(high.frame, whole, &mut map, high)
+        merge_levels(high.frame, whole, &mut map, &[high])
             .unwrap()
             .score,
         i32::MAX / 2
     );
     assert_eq!(map, [i32::MAX / 2]);
+}
+
+/// Each level counts alike, and the nearest whole number is taken, halves up.
+#[test]
+fn three_levels_are_averaged() {
+    let grids = [(2, 2), (1, 1), (1, 1)].map(|(height, width)| Grid::new(height, width).unwrap());
+    let merged = |scores: [i32; 3]| {
+        let [fine, half, quarter] = scores.map(|score| FrameScore {
+            score,
+            threshold: 9,
+            map_max: 0,
+        });
+        let below = [half, quarter].map(|frame| [frame.score]);
+        let level = |i: usize, frame| Level {
+            frame,
+            grid: grids[i + 1],
+            map: &below[i],
+        };
+        let mut map = [fine.score; 4];
+        let coarser = [level(0, half), level(1, quarter)];
+        let merged = merge_levels(fine, grids[0], &mut map, &coarser).unwrap();
+        assert_eq!((map, merged.map_max), ([merged.score; 4], merged.score));
+        merged.score
+    };
+    assert_eq!(merged([4, 7, 9]), 7);
+    assert_eq!(merged([-1, -1, -2]), -1);
+    assert_eq!(merged([-2, -1, -2]), -2);
+    assert_eq!(merged([i32::MAX; 3]), i32::MAX);
+    assert_eq!(merged([i32::MIN; 3]), i32::MIN);
 }
 
 proptest! {

@@ -70,9 +70,9 @@ pub enum View {
     FlippedVertically,
     /// Both.
     Turned180,
-    /// One of these at half the size; the cell is that of the upright image that the patch's middle
+    /// One of these at a coarser level; the cell is that of the upright image that the patch's middle
     /// lies in.
-    HalfSize,
+    Coarser,
 }
 
 impl View {
@@ -88,7 +88,7 @@ impl View {
     pub fn upright_cell(self, cell: usize, height: usize, width: usize) -> usize {
         let (y, x) = (cell / width, cell % width);
         let (y, x) = match self {
-            Self::Upright | Self::HalfSize => (y, x),
+            Self::Upright | Self::Coarser => (y, x),
             Self::FlippedHorizontally => (y, width - 1 - x),
             Self::FlippedVertically => (height - 1 - y, x),
             Self::Turned180 => (height - 1 - y, width - 1 - x),

@@ -309,7 +309,7 @@ impl Explanation {
                 nearest.image,
                 place(&nearest.place),
                 match nearest.view {
-                    View::Upright | View::HalfSize => "",
+                    View::Upright | View::Coarser => "",
                     _ => " (mirrored)",
                 },
                 self.distance

@@ -26,8 +26,8 @@ pub type FeatureGrid = Array3<f32>;
 pub struct Pyramid {
     /// At the input size.
     pub fine: FeatureGrid,
-    /// At half of it, where there are two levels.
-    pub coarse: Option<FeatureGrid>,
+    /// At half of it and at a quarter, where there are so many levels.
+    pub coarser: Vec<FeatureGrid>,
 }
 
 /// Turns images into patch features, always in the same way.
@@ -111,10 +111,7 @@ impl<'b> Extractor<'b> {
         }
         Ok(Self {
             features: manifest.features.clone(),
-            levels: match manifest.input.half_size {
-                true => Levels::Two,
-                false => Levels::One,
-            },
+            levels: manifest.input.levels(),
             backbone,
             preprocess,
             cache: None,
@@ -182,18 +179,15 @@ impl<'b> Extractor<'b> {
     /// # Errors
     /// [`Error::Model`] where the backbone fails.
     pub fn pyramid_of_input(&self, input: &RgbImage) -> Result<Pyramid> {
-        let coarse = match self.levels {
-            Levels::One => None,
-            Levels::Two => {
-                let multiple = self.backbone().manifest().input.multiple;
-                let half = |side: u32| (side.div_ceil(2)).div_ceil(multiple) * multiple;
-                let (width, height) = input.dimensions();
-                Some(self.features_of_input(&resize(input, half(width), half(height))?)?)
-            }
-        };
+        let multiple = self.backbone().manifest().input.multiple;
+        let (width, height) = input.dimensions();
+        let coarser = (1..self.levels.count()).map(|level| {
+            let side = |side: u32| side.div_ceil(1 << level).div_ceil(multiple) * multiple;
+            self.features_of_input(&resize(input, side(width), side(height))?)
+        });
         Ok(Pyramid {
             fine: self.features_of_input(input)?,
-            coarse,
+            coarser: coarser.collect::<Result<_>>()?,
         })
     }
 

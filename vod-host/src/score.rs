@@ -6,7 +6,7 @@ use std::time::Instant;
 use nalgebra::{Point2, Scale2};
 use ndarray::{Array2, Axis};
 use serde::Serialize;
-use vod_core::{Bank, FrameScore, Grid, Level, Levels, Scorer, merge_levels, regions};
+use vod_core::{Bank, FrameScore, Grid, Level, Scorer, merge_levels, regions};
 
 use crate::backbone::Backbone;
 use crate::bank_file::BankFile;
@@ -209,7 +209,7 @@ impl<'b> ImageScorer<'b> {
             .file
             .host()
             .transform
-            .quantise_levels(&features.fine, features.coarse.as_ref())?;
+            .quantise_levels(&features.fine, &features.coarser)?;
         let (height, width) = (levels.grid.height(), levels.grid.width());
         let (frame, map) = score_levels(bank, &levels)?;
         let scale = scale(bank);
@@ -352,8 +352,8 @@ pub struct Frame {
     pub grid: Grid,
     /// Their features, `[height, width, D]`.
     pub features: Vec<i8>,
-    /// The same at half the size, where there are two levels.
-    pub coarse: Option<(Grid, Vec<i8>)>,
+    /// The same at each coarser level.
+    pub coarser: Vec<(Grid, Vec<i8>)>,
 }
 
 /// Scores a frame at the bank's levels; gives its score and its smoothed map, `[height, width]` of the
@@ -364,26 +364,31 @@ pub struct Frame {
 pub fn score_levels(bank: &Bank, frame: &Frame) -> Result<(FrameScore, Array2<i32>)> {
     let (height, width) = (frame.grid.height(), frame.grid.width());
     let (fine, mut map) = score_frame(bank, height, width, &frame.features)?;
-    if bank.parts().image_score.levels == Levels::One {
+    let levels = bank.parts().image_score.levels.count();
+    let Some(coarser) = frame.coarser.get(..levels - 1) else {
+        return Err(Error::Data(format!(
+            "the bank looks at frames at {levels} sizes, this one has features of {}",
+            frame.coarser.len() + 1
+        )));
+    };
+    if coarser.is_empty() {
         return Ok((fine, map));
     }
-    let Some((grid, features)) = &frame.coarse else {
-        return Err(Error::Data(
-            "the bank looks at frames at two sizes, this one has features of one".into(),
-        ));
-    };
-    let (coarse, below) = score_frame(bank, grid.height(), grid.width(), features)?;
-    let level = Level {
-        frame: coarse,
-        grid: *grid,
-        map: below.as_slice().unwrap_or_default(),
-    };
-    let merged = merge_levels(
-        fine,
-        frame.grid,
-        map.as_slice_mut().unwrap_or_default(),
-        level,
-    )?;
+    let scored = coarser.iter().map(|(grid, features)| {
+        let (frame, map) = score_frame(bank, grid.height(), grid.width(), features)?;
+        Ok((frame, *grid, map))
+    });
+    let scored: Vec<_> = scored.collect::<Result<_>>()?;
+    let coarser: Vec<Level> = scored
+        .iter()
+        .map(|(frame, grid, map)| Level {
+            frame: *frame,
+            grid: *grid,
+            map: map.as_slice().unwrap_or_default(),
+        })
+        .collect();
+    let map_of_all = map.as_slice_mut().unwrap_or_default();
+    let merged = merge_levels(fine, frame.grid, map_of_all, &coarser)?;
     Ok((merged, map))
 }
 

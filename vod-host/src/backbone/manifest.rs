@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use vod_core::Levels;
 
 use super::{Pool, hex};
 use crate::error::{Error, Result};
@@ -76,9 +77,21 @@ pub struct InputSpec {
     pub std: [f32; 3],
     /// Shorter side that is used unless the user asks for another, pixels.
     pub default_size: u32,
-    /// Whether banks look at half the size, too, unless the user asks for one level.
-    #[serde(default)]
-    pub half_size: bool,
+    /// Sizes at which banks look at frames, each half of the one before, unless the user asks for
+    /// another number of levels.
+    #[serde(default = "one")]
+    pub levels: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl InputSpec {
+    /// The levels that banks look at.
+    pub fn levels(&self) -> Levels {
+        Levels::from_count(self.levels).unwrap_or(Levels::One)
+    }
 }
 
 /// One output of a model.
@@ -164,6 +177,10 @@ impl Manifest {
             self.input.default_size > 0
                 && self.input.default_size.is_multiple_of(self.input.multiple),
             "input.default_size must be a multiple of input.multiple",
+        )?;
+        need(
+            Levels::from_count(self.input.levels).is_some(),
+            "input.levels must be 1, 2 or 3",
         )?;
         need(
             self.row_bytes > 0 && self.row_bytes_per_reference != Some(0),

@@ -392,7 +392,7 @@ fn score(
         }
         Scorer::Bank(file, _) => {
             let transform = &file.host().transform;
-            let levels = transform.quantise_levels(&features.fine, features.coarse.as_ref())?;
+            let levels = transform.quantise_levels(&features.fine, &features.coarser)?;
             let (frame, map) = score_levels(&file.bank().map_err(broken)?, &levels)?;
             (
                 frame.score as f32,
@@ -408,7 +408,7 @@ fn score(
                 Grid::new(template.dim().0, template.dim().1).ok_or(vod_core::FrameError::Grid)?;
             let bytes = file.with_template(&transform.quantise(&template), grid)?;
             let bank = Bank::from_bytes(&bytes).map_err(broken)?;
-            let levels = transform.quantise_levels(&features.fine, features.coarse.as_ref())?;
+            let levels = transform.quantise_levels(&features.fine, &features.coarser)?;
             let (frame, map) = score_levels(&bank, &levels)?;
             (
                 frame.score as f32,

@@ -1,6 +1,8 @@
 //! From patch features to the bank's int8 channels: scaling, whitening, quantisation
 //! (method, steps 1 and 4).
 
+use std::borrow::Borrow;
+
 use faer::{Mat, Side};
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
@@ -106,7 +108,7 @@ impl Transform {
     pub fn quantise_levels(
         &self,
         fine: &FeatureGrid,
-        coarse: Option<&FeatureGrid>,
+        coarser: &[impl Borrow<FeatureGrid>],
     ) -> Result<Frame> {
         let level = |features: &FeatureGrid| -> Result<(Grid, Vec<i8>)> {
             let (height, width, _) = features.dim();
@@ -117,7 +119,10 @@ impl Transform {
         Ok(Frame {
             grid,
             features,
-            coarse: coarse.map(level).transpose()?,
+            coarser: coarser
+                .iter()
+                .map(|features| level(features.borrow()))
+                .collect::<Result<_>>()?,
         })
     }
 

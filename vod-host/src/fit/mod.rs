@@ -114,7 +114,7 @@ impl Recipe {
             sigma: 1.0,
             top_share: 0.01,
             stage: None,
-            margin: 0.05,
+            margin: 1.0 / 16.0,
             levels: None,
         }
     }
@@ -229,8 +229,8 @@ struct Held {
     input: RgbImage,
     /// Features of the image and, where it is mirrored, of its copies in the order of [`View::ALL`].
     grids: Vec<Arc<FeatureGrid>>,
-    /// The same at half the size, where there are two levels.
-    coarse: Vec<Arc<FeatureGrid>>,
+    /// The same at the coarser levels, of each copy.
+    coarser: Vec<Vec<Arc<FeatureGrid>>>,
     /// Width and height of the upright image, pixels.
     size: (u32, u32),
     /// Cells of the upright grid that say nothing; empty for none.
@@ -240,7 +240,7 @@ struct Held {
 impl Held {
     /// What the features take.
     fn bytes(&self) -> usize {
-        let grids = self.grids.iter().chain(&self.coarse);
+        let grids = self.grids.iter().chain(self.coarser.iter().flatten());
         let values: usize = grids.map(|grid| grid.len()).sum();
         values * size_of::<f32>()
     }
@@ -305,12 +305,12 @@ impl Rows {
     pub fn add_frame(&mut self, frame: &Frame, image: usize, view: View, ignored: &[bool]) {
         let sides = |grid: Grid| (grid.height(), grid.width());
         self.add(&frame.features, image, sides(frame.grid), view, ignored);
-        if let Some((grid, values)) = &frame.coarse {
+        for (grid, values) in &frame.coarser {
             let dimension = values.len() / grid.len();
             for (cell, patch) in values.chunks_exact(dimension.max(1)).enumerate() {
                 let (height, width) = sides(*grid);
                 let cell = middle_cell(view.upright_cell(cell, height, width), *grid, frame.grid);
-                self.add_patch(patch, image, cell, View::HalfSize, ignored);
+                self.add_patch(patch, image, cell, View::Coarser, ignored);
             }
         }
     }
@@ -318,8 +318,7 @@ impl Rows {
     /// Adds a reference and its mirrored copies.
     fn add_held(&mut self, held: &Held, transform: &Transform, image: usize) -> Result<()> {
         for (copy, (fine, view)) in held.grids.iter().zip(View::ALL).enumerate() {
-            let coarse = held.coarse.get(copy).map(|grid| &**grid);
-            let frame = transform.quantise_levels(fine, coarse)?;
+            let frame = transform.quantise_levels(fine, &held.coarser[copy])?;
             self.add_frame(&frame, image, view, &held.ignored);
         }
         Ok(())
@@ -398,8 +397,8 @@ pub(crate) struct Probe {
     group: usize,
     pub(crate) grid: Grid,
     features: Arc<FeatureGrid>,
-    /// Features at half the size, where there are two levels.
-    coarse: Option<Arc<FeatureGrid>>,
+    /// Features at the coarser levels.
+    coarser: Vec<Arc<FeatureGrid>>,
     /// Pasted share of each patch; empty for a normal picture.
     pub(crate) shares: Vec<f32>,
     /// Patches that say nothing; empty for none.
@@ -658,11 +657,11 @@ fn hold(
 ) -> Result<Held> {
     let (input, size) = extractor.preprocess().load(path)?;
     let mut grids = Vec::new();
-    let mut coarse = Vec::new();
+    let mut coarser = Vec::new();
     let mut add = |input: &RgbImage| -> Result<()> {
         let pyramid = extractor.pyramid_of_input(input)?;
         grids.push(Arc::new(pyramid.fine));
-        coarse.extend(pyramid.coarse.map(Arc::new));
+        coarser.push(pyramid.coarser.into_iter().map(Arc::new).collect());
         Ok(())
     };
     add(&input)?;
@@ -681,7 +680,7 @@ fn hold(
         ignored: ignore.cells(&file_name(path), size, (height, width)),
         input,
         grids,
-        coarse,
+        coarser,
         size,
     })
 }
@@ -847,7 +846,7 @@ fn probes(
             let features = Arc::new(pyramid.fine);
             let probe = probe(against(*image), *group, features, shares.clone(), ignored)?;
             Ok(Probe {
-                coarse: pyramid.coarse.map(Arc::new),
+                coarser: pyramid.coarser.into_iter().map(Arc::new).collect(),
                 ..probe
             })
         })
@@ -858,7 +857,7 @@ fn probes(
             let ignored = reference.ignored.clone();
             let probe = probe(against(image), image, features, Vec::new(), ignored)?;
             probes.push(Probe {
-                coarse: reference.coarse.first().cloned(),
+                coarser: reference.coarser[0].clone(),
                 ..probe
             });
         }
@@ -884,7 +883,7 @@ pub(crate) fn probe(
         group,
         grid,
         features,
-        coarse: None,
+        coarser: Vec::new(),
         shares,
         ignored,
     })
@@ -1219,13 +1218,13 @@ fn calibrate(
             let others = rows.part(probe.against, dimension);
             let bytes = encode(&others, Calibration::open(), None)?;
             let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
-            let mut levels = transform.quantise_levels(&probe.features, probe.coarse.as_deref())?;
+            let mut levels = transform.quantise_levels(&probe.features, &probe.coarser)?;
             // What is to be ignored counts as equal to a reference.
             let ignored = |cell: usize| probe.ignored.get(cell) == Some(&true);
             let fine = levels.features.chunks_exact_mut(dimension).enumerate();
             fine.filter(|(cell, _)| ignored(*cell))
                 .for_each(|(_, patch)| patch.copy_from_slice(bank.row(0)));
-            if let Some((grid, features)) = &mut levels.coarse {
+            for (grid, features) in &mut levels.coarser {
                 let coarse = features.chunks_exact_mut(dimension).enumerate();
                 coarse
                     .filter(|(cell, _)| ignored(middle_cell(*cell, *grid, probe.grid)))

@@ -157,7 +157,7 @@ pub fn update(
     let mirror = records.origins.as_ref().is_some_and(|o| {
         o.rows
             .iter()
-            .any(|r| !matches!(r.view, View::Upright | View::HalfSize))
+            .any(|r| !matches!(r.view, View::Upright | View::Coarser))
     });
     progress.set_message("features");
     progress.set_length((good.len() + bad.len()) as u64);
@@ -373,7 +373,7 @@ fn picture(file: &BankFile, extractor: &Extractor, path: &Path, mirror: bool) ->
     let transform = &file.host().transform;
     let quantised = |input: &RgbImage| -> Result<Frame> {
         let pyramid = extractor.pyramid_of_input(input)?;
-        transform.quantise_levels(&pyramid.fine, pyramid.coarse.as_ref())
+        transform.quantise_levels(&pyramid.fine, &pyramid.coarser)
     };
     let frame = quantised(&input)?;
     let sides = (frame.grid.height(), frame.grid.width());

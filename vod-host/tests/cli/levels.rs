@@ -1,4 +1,4 @@
-//! Banks that look at frames at two sizes.
+//! Banks that look at frames at several sizes.
 
 use std::path::Path;
 
@@ -8,37 +8,44 @@ use vod_host::score::{ImageScorer, score_frame};
 
 use crate::*;
 
-const TWO: [&str; 2] = ["--levels", "2"];
-
 #[test]
-fn the_image_score_is_the_mean_of_both_sizes() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = BankFile::read(Path::new(&fitted(folder.path(), 2, "128", &TWO))).unwrap();
-    let backbone = backbone::open("edge").unwrap();
-    let scorer = ImageScorer::new(&file, &*backbone).unwrap();
-    let bank = file.bank().unwrap();
-    let image = sample("test/defective/000.png");
-    let (pyramid, _) = scorer.load(Path::new(&image)).unwrap();
-    let coarse = pyramid.coarse.unwrap();
-    assert_eq!(pyramid.fine.dim(), (16, 16, 232));
-    assert_eq!(coarse.dim(), (8, 8, 232));
-    let score = |features| {
-        let (height, width, _) = vod_host::features::FeatureGrid::dim(features);
-        let queries = file.host().transform.quantise(features);
-        score_frame(&bank, height, width, &queries).unwrap().0.score
-    };
-    let (fine, coarse) = (score(&pyramid.fine), score(&coarse));
-    assert_ne!(fine, coarse);
-    let verdict = scorer.score(Path::new(&image)).unwrap();
-    assert_eq!(verdict.raw_score, (fine + coarse + 1).div_euclid(2));
-    assert_eq!(verdict.map.dim(), (16, 16));
+fn the_image_score_is_the_mean_of_all_sizes() {
+    for (flag, sides) in [("2", &[16, 8][..]), ("3", &[16, 8, 4])] {
+        let folder = tempfile::tempdir().unwrap();
+        let bank = fitted(folder.path(), 2, "128", &["--levels", flag]);
+        let file = BankFile::read(Path::new(&bank)).unwrap();
+        let backbone = backbone::open("edge").unwrap();
+        let scorer = ImageScorer::new(&file, &*backbone).unwrap();
+        let bank = file.bank().unwrap();
+        let image = sample("test/defective/000.png");
+        let (pyramid, _) = scorer.load(Path::new(&image)).unwrap();
+        let levels: Vec<_> = std::iter::once(&pyramid.fine)
+            .chain(&pyramid.coarser)
+            .collect();
+        let scores: Vec<i64> = levels
+            .iter()
+            .map(|features| {
+                let (height, width, _) = features.dim();
+                let queries = file.host().transform.quantise(features);
+                let (frame, _) = score_frame(&bank, height, width, &queries).unwrap();
+                i64::from(frame.score)
+            })
+            .collect();
+        let found: Vec<usize> = levels.iter().map(|features| features.dim().0).collect();
+        assert_eq!(found, sides);
+        assert_ne!(scores[0], scores[1]);
+        let verdict = scorer.score(Path::new(&image)).unwrap();
+        let mean = scores.iter().sum::<i64>() as f64 / scores.len() as f64;
+        assert_eq!(f64::from(verdict.raw_score), (mean + 0.5).floor());
+        assert_eq!(verdict.map.dim(), (16, 16));
+    }
 }
 
 #[test]
-fn daily_work_goes_on_with_both_sizes() {
+fn daily_work_goes_on_with_all_sizes() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = fitted(folder.path(), 4, "128", &TWO);
-    assert_eq!(json(&vod(&["inspect", &bank, "--json", "-"]))["levels"], 2);
+    let bank = fitted(folder.path(), 4, "128", &["--levels", "3"]);
+    assert_eq!(json(&vod(&["inspect", &bank, "--json", "-"]))["levels"], 3);
     // References are told apart from other images, by their rows of the input size.
     let calibrated = path(folder.path(), "calibrated.vod");
     let output = vod_with(
@@ -57,7 +64,7 @@ fn daily_work_goes_on_with_both_sizes() {
     assert!(summary["good"][0]["rows"].as_u64().unwrap() > 0);
     let again = vod_with(line, &[&new, &added, &path(folder.path(), "third.vod")]);
     assert!(text(&again.stderr).contains("is the bank's reference"));
-    // Its rows are of the upright image and its mirrored copies, at both sizes.
+    // Its rows are of the upright image and its mirrored copies, at all sizes.
     let file = BankFile::read(Path::new(&new)).unwrap();
     let origins = file.records().origins.clone().unwrap().rows;
     let of_new = origins.iter().filter(|row| row.reference == 4);
@@ -65,7 +72,7 @@ fn daily_work_goes_on_with_both_sizes() {
     views.sort();
     views.dedup();
     assert!(
-        views.contains(&"HalfSize".to_string()) && views.len() > 2,
+        views.contains(&"Coarser".to_string()) && views.len() > 2,
         "{views:?}"
     );
     let scored = done(&["score", "--bank", &new, &sample("test"), "--format", "csv"]);
@@ -73,9 +80,9 @@ fn daily_work_goes_on_with_both_sizes() {
 }
 
 #[test]
-fn firmware_gets_no_bank_of_two_sizes() {
+fn firmware_gets_no_bank_of_several_sizes() {
     let folder = tempfile::tempdir().unwrap();
-    let bank = fitted(folder.path(), 2, "128", &TWO);
+    let bank = fitted(folder.path(), 2, "128", &["--levels", "2"]);
     let output = vod_with(
         "export {} --format bin --out {}",
         &[&bank, &path(folder.path(), "bank.bin")],

@@ -42,7 +42,7 @@ struct Inspection<'b> {
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     image_score_margin: f64,
     /// Sizes at which a frame is looked at; firmware takes banks of one.
-    levels: u8,
+    levels: usize,
     discriminant_share: f64,
     aligned: bool,
     grid: Option<[usize; 2]>,
@@ -191,10 +191,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         values: format!("{:?}", parts.values).to_lowercase(),
         image_score: format!("{:?}", parts.image_score.stage).to_lowercase(),
         image_score_margin: f64::from(parts.image_score.margin) / 65536.0,
-        levels: match parts.image_score.levels {
-            Levels::One => 1,
-            Levels::Two => 2,
-        },
+        levels: parts.image_score.levels.count(),
         discriminant_share: host.blend,
         aligned: view.is_aligned(),
         grid: grid.map(|g| [g.height(), g.width()]),
@@ -273,6 +270,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         half = match parts.image_score.levels {
             Levels::One => "",
             Levels::Two => ", and half of it (not for firmware)",
+            Levels::Three => ", half and a quarter of it (not for firmware)",
         },
         margin = match inspection.image_score_margin {
             0.0 => String::new(),

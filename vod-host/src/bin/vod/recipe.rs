@@ -41,10 +41,17 @@ pub struct RecipeChanges {
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     #[arg(long, value_name = "SHARE", value_parser = margin)]
     margin: Option<f64>,
-    /// Sizes at which frames are looked at: 1, or 2 for half the size, too, which firmware can't
-    /// [default: the backbone's; 1 for aligned and paired banks].
-    #[arg(long, value_name = "1|2", value_parser = clap::value_parser!(u8).range(1..=2))]
-    levels: Option<u8>,
+    /// Sizes at which frames are looked at, each half of the one before: 1, or 2 or 3, which firmware
+    /// can't [default: the backbone's; 1 for aligned and paired banks].
+    #[arg(long, value_name = "1|2|3", value_parser = levels)]
+    levels: Option<Levels>,
+}
+
+fn levels(text: &str) -> Result<Levels, String> {
+    let count = text.parse().ok();
+    count
+        .and_then(Levels::from_count)
+        .ok_or_else(|| "levels are 1, 2 or 3".into())
 }
 
 fn margin(text: &str) -> Result<f64, String> {
@@ -95,11 +102,7 @@ impl RecipeChanges {
         recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
         recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
         recipe.margin = self.margin.unwrap_or(recipe.margin);
-        recipe.levels = match self.levels {
-            Some(1) => Some(Levels::One),
-            Some(_) => Some(Levels::Two),
-            None => recipe.levels,
-        };
+        recipe.levels = self.levels.or(recipe.levels);
         recipe.stage = match self.image_score {
             Some(Stage::Raw) => Some(ScoreStage::Raw),
             Some(Stage::Smoothed) => Some(ScoreStage::Smoothed),
