@@ -14,7 +14,8 @@ pub struct Level<'m> {
     pub frame: FrameScore,
     /// Its patches.
     pub grid: Grid,
-    /// Its smoothed map, `[height, width]`.
+    /// Its patch scores, `[height, width]`. Not smoothed: between its patches, which are large, the map
+    /// is interpolated.
     pub map: &'m [i32],
 }
 

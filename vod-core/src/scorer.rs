@@ -503,6 +503,11 @@ impl Stream<'_, '_> {
         Ok(())
     }
 
+    /// Scores of the row that was pushed last, `[width]`, before smoothing.
+    pub fn patch_scores(&self) -> &[i32] {
+        self.raw
+    }
+
     /// Whether a smoothed row can be popped.
     pub fn ready(&self) -> bool {
         self.popped < self.pushed

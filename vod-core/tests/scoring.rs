@@ -367,8 +367,10 @@ proptest! {
             let mut streamed = Vec::new();
             let mut stream = scorer.stream(grid, &mut scratch).unwrap();
             let mut out = vec![0; width];
-            for row in features.chunks_exact(width * dimension) {
+            let rows = features.chunks_exact(width * dimension);
+            for (row, expected) in rows.zip(raw.chunks_exact(width)) {
                 stream.push_row(row).unwrap();
+                prop_assert_eq!(stream.patch_scores(), expected);
                 while stream.pop_row(&mut out) {
                     streamed.extend_from_slice(&out);
                 }

@@ -27,7 +27,7 @@ pub struct Verdict {
     pub threshold: f64,
     /// Whether the image score reaches the threshold.
     pub anomalous: bool,
-    /// Highest score in the smoothed map, on the scale of `image_score`.
+    /// Highest score in the map, on the scale of `image_score`.
     pub map_max: f64,
     /// Seconds from file to verdict on one thread.
     pub seconds: f64,
@@ -43,7 +43,7 @@ pub struct Verdict {
     /// Width and height of the upright image, pixels.
     #[serde(skip)]
     pub size: (u32, u32),
-    /// Smoothed map in the bank's integer units, `[height, width]` patches.
+    /// Anomaly map in the bank's integer units, `[height, width]` patches.
     #[serde(skip)]
     pub map: Array2<i32>,
 }
@@ -375,7 +375,7 @@ pub fn score_levels(bank: &Bank, frame: &Frame) -> Result<(FrameScore, Array2<i3
         return Ok((fine, map));
     }
     let scored = coarser.iter().map(|(grid, features)| {
-        let (frame, map) = score_frame(bank, grid.height(), grid.width(), features)?;
+        let (frame, map) = score_coarser(bank, *grid, features)?;
         Ok((frame, *grid, map))
     });
     let scored: Vec<_> = scored.collect::<Result<_>>()?;
@@ -384,12 +384,27 @@ pub fn score_levels(bank: &Bank, frame: &Frame) -> Result<(FrameScore, Array2<i3
         .map(|(frame, grid, map)| Level {
             frame: *frame,
             grid: *grid,
-            map: map.as_slice().unwrap_or_default(),
+            map,
         })
         .collect();
     let map_of_all = map.as_slice_mut().unwrap_or_default();
     let merged = merge_levels(fine, frame.grid, map_of_all, &coarser)?;
     Ok((merged, map))
+}
+
+/// Scores int8 features `[height, width, D]` of a coarser level; gives its score and its patch scores.
+fn score_coarser(bank: &Bank, grid: Grid, features: &[i8]) -> Result<(FrameScore, Vec<i32>)> {
+    let scorer = Scorer::new(bank);
+    let mut scratch = vec![0; scorer.scratch_len_for(grid)];
+    let mut stream = scorer.stream(grid, &mut scratch)?;
+    let mut scores = Vec::with_capacity(grid.len());
+    let mut smoothed = vec![0; grid.width()];
+    for row in features.chunks_exact(grid.width() * bank.dimension()) {
+        stream.push_row(row)?;
+        scores.extend_from_slice(stream.patch_scores());
+        while stream.pop_row(&mut smoothed) {}
+    }
+    Ok((stream.finish()?, scores))
 }
 
 /// Scores int8 features `[height, width, D]` of one level; gives its score and its smoothed map.

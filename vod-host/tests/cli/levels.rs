@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use vod_core::Scorer;
 use vod_host::backbone;
 use vod_host::bank_file::BankFile;
+use vod_host::features::FeatureGrid;
 use vod_host::score::{ImageScorer, score_frame};
 
 use crate::*;
@@ -37,7 +39,19 @@ fn the_image_score_is_the_mean_of_all_sizes() {
         let verdict = scorer.score(Path::new(&image)).unwrap();
         let mean = scores.iter().sum::<i64>() as f64 / scores.len() as f64;
         assert_eq!(f64::from(verdict.raw_score), (mean + 0.5).floor());
+        // The map: at a corner there is nothing to interpolate.
+        let corner = |features: &FeatureGrid| {
+            let queries = file.host().transform.quantise(features);
+            let patch = &queries[..bank.dimension()];
+            f64::from(Scorer::new(&bank).score_patch(patch).unwrap().score)
+        };
+        let (height, width, _) = pyramid.fine.dim();
+        let queries = file.host().transform.quantise(&pyramid.fine);
+        let (_, smoothed) = score_frame(&bank, height, width, &queries).unwrap();
+        let coarser: f64 = pyramid.coarser.iter().map(corner).sum();
+        let mean = (f64::from(smoothed[[0, 0]]) + coarser) / levels.len() as f64;
         assert_eq!(verdict.map.dim(), (16, 16));
+        assert_eq!(f64::from(verdict.map[[0, 0]]), (mean + 0.5).floor());
     }
 }
 
