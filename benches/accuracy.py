@@ -28,6 +28,7 @@ ABLATION = {
     "no margin": ["--margin", "0"],
     "one level": ["--levels", "1"],
     "two levels": ["--levels", "2"],
+    "three levels": ["--levels", "3"],
     "raw residual, order kept": ["--method", "raw"],
     "values, signed": ["--values", "signed", "--blends", "1"],
     "values, magnitude": ["--values", "magnitude", "--blends", "1"],

@@ -1,10 +1,14 @@
 //! The functions as C calls them: the same results as from Rust, and every mistake a status.
 
+#[path = "../../../vod-core/tests/common/mod.rs"]
+mod common;
+
 use std::ptr;
 
+use common::{TestBank, noise};
 use vod::vod_status::*;
 use vod::*;
-use vod_core::{Bank, Grid, Scorer};
+use vod_core::{Bank, Grid, Levels, Scorer};
 
 const BANK: &[u8] = include_bytes!("../../../tests/fixtures/golden/bank-v1.vod");
 const FRAME: &[u8] = include_bytes!("../../../tests/fixtures/golden/good-002.i8");
@@ -129,6 +133,23 @@ fn regions_are_cut_to_the_room_there_is() {
     }
     assert_eq!((count, found[0].peak, found[1].peak), (2, 9, 8));
     assert_eq!((found[1].top, found[1].left, found[1].area), (0, 2, 1));
+}
+
+#[test]
+fn a_bank_that_looks_at_several_sizes_is_refused() {
+    let mut test = TestBank::new(4, noise(1, 40));
+    for levels in Levels::ALL {
+        test.image_score.levels = levels;
+        let bytes = test.bytes();
+        let mut bank = new_bank();
+        // SAFETY: all pointers are valid.
+        let status = unsafe { vod_bank_open(&mut *bank, bytes.as_ptr(), bytes.len()) };
+        let expected = match levels {
+            Levels::One => VOD_OK,
+            Levels::Two | Levels::Three => VOD_FILE_FIELD,
+        };
+        assert_eq!(status, expected, "{levels:?}");
+    }
 }
 
 #[test]
