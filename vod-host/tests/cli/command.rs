@@ -139,8 +139,8 @@ fn a_margin_is_left_out_of_the_image_score_alone() {
         )
     };
     let (within, margin) = scored(&bank);
-    assert!((margin - 0.05).abs() < 1e-4, "{margin}");
-    assert!(done(&["inspect", &bank]).contains("without 5 % along each edge"));
+    assert_eq!(margin, 0.0625);
+    assert!(done(&["inspect", &bank]).contains("without 6.25 % along each edge"));
     let refit = |more: &[&str]| {
         let mut arguments = vec!["fit", &good, "--size", "160", "--out", &bank, "--force"];
         arguments.extend(more);

@@ -274,7 +274,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         },
         margin = match inspection.image_score_margin {
             0.0 => String::new(),
-            share => format!(", without {:.0} % along each edge", share * 100.0),
+            share => format!(
+                ", without {} % along each edge",
+                (share * 1e4).round() / 1e2
+            ),
         },
         rest = 100.0 - inspection.discriminant_share * 100.0,
         aligned = if inspection.aligned {
