@@ -102,7 +102,7 @@ fn the_machines_kernels_are_available() {
     println!("{names:?}");
 }
 
-/// The map of both levels, place by place in floating point; scores are means, halves up.
+/// The map of two levels, place by place in floating point; scores are means, halves up.
 #[test]
 fn two_levels_are_averaged() {
     let frame = |score, map_max| FrameScore {

@@ -356,7 +356,7 @@ pub struct Frame {
     pub coarser: Vec<(Grid, Vec<i8>)>,
 }
 
-/// Scores a frame at the bank's levels; gives its score and its smoothed map, `[height, width]` of the
+/// Scores a frame at the bank's levels; gives its score and its map, `[height, width]` of the
 /// input size.
 ///
 /// # Errors
