@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
+use ndarray::s;
 use serde::Deserialize;
 use vod_host::backbone::{Backbone, Manifest, TractBackbone};
-use vod_host::features::{preprocess_for, preprocess_for_template};
+use vod_host::features::{Extractor, preprocess_for, preprocess_for_template};
+use vod_host::preprocess::Preprocess;
 use vod_host::{Error, backbone, image};
 use vod_tests::{fixture, read_f32};
 
@@ -34,7 +36,8 @@ fn features_equal_onnxruntime() {
     for id in ["edge", "vit"] {
         let backbone = backbone::open(id).unwrap();
         let manifest = backbone.manifest();
-        let preprocess = preprocess_for(&*backbone, None, None);
+        let mut preprocess = preprocess_for(&*backbone, None, None);
+        preprocess.mirror = 0;
         for picture in ["a.png", "b.png", "c.png"] {
             let image = image::load(&fixture("backbone").join(picture)).unwrap();
             let maps = backbone.run(preprocess.planes(&image).view()).unwrap();
@@ -81,6 +84,57 @@ fn templates_are_compared_at_their_own_size_up_to_twice_the_default() {
     assert_eq!(input(480, 480), (480, 480));
     assert_eq!(input(160, 160), (160, 160));
     assert_eq!(input(2000, 2000), (640, 640));
+}
+
+#[test]
+fn a_mirrored_border_is_seen_and_cut_off_again() {
+    let backbone = backbone::open("edge").unwrap();
+    let mirroring = preprocess_for(&*backbone, Some(64), None);
+    let pixels = mirroring.mirror;
+    assert!(pixels > 0);
+    let image = image::load(&fixture("backbone").join("a.png")).unwrap();
+    let input = mirroring.resize(&image).unwrap();
+    let (width, height) = input.dimensions();
+    let seen = |i: u32, len: u32| match i.checked_sub(pixels) {
+        None => pixels - 1 - i,
+        Some(i) if i < len => i,
+        Some(i) => 2 * len - 1 - i,
+    };
+    let (wide, high) = (width + 2 * pixels, height + 2 * pixels);
+    let by_hand = ::image::RgbImage::from_fn(wide, high, |x, y| {
+        *input.get_pixel(seen(x, width), seen(y, height))
+    });
+
+    let features = |mirror: u32, input| {
+        let preprocess = Preprocess {
+            mirror,
+            ..mirroring.clone()
+        };
+        let extractor = Extractor::new(&*backbone, preprocess).unwrap();
+        extractor.features_of_input(input).unwrap()
+    };
+    let found = features(pixels, &input);
+    let whole = features(0, &by_hand);
+    let border = pixels as usize / backbone.manifest().features.stride as usize;
+    let (rows, columns, _) = whole.dim();
+    let inner = s![border..rows - border, border..columns - border, ..];
+    assert_eq!(found, whole.slice(inner));
+    let bare = features(0, &input);
+    assert_eq!(found.dim(), bare.dim());
+    assert_ne!(found.slice(s![0, 0, ..]), bare.slice(s![0, 0, ..]));
+}
+
+#[test]
+fn a_border_that_the_network_does_not_take_is_refused() {
+    let backbone = backbone::open("edge").unwrap();
+    for mirror in [8, 17, 1040, u32::MAX] {
+        let preprocess = Preprocess {
+            mirror,
+            ..preprocess_for(&*backbone, None, None)
+        };
+        let error = Extractor::new(&*backbone, preprocess).err().unwrap();
+        assert!(error.to_string().contains("input.mirror"), "{error}");
+    }
 }
 
 fn changed(change: impl Fn(&mut Manifest)) -> Result<TractBackbone, Error> {

@@ -99,6 +99,9 @@ impl<'b> Extractor<'b> {
             SizeRule::Exact { width, height } => [width, height],
         };
         let tile = preprocess.tile.unwrap_or(multiple);
+        manifest
+            .check_mirror(preprocess.mirror)
+            .map_err(|reason| Error::Data(format!("backbone `{}`: {reason}", manifest.id)))?;
         if let Some(side) = sides
             .into_iter()
             .chain([tile])
@@ -219,10 +222,17 @@ impl<'b> Extractor<'b> {
     fn run(&self, input: &RgbImage) -> Result<FeatureGrid> {
         let planes = self.preprocess.planes(input);
         let spec = &self.features;
-        match self.preprocess.tile {
+        let grid = match self.preprocess.tile {
             None => assemble(&self.backbone().run(planes.view())?, spec, planes.dim()),
             Some(tile) => self.tiled(planes.view(), tile as usize, spec),
+        }?;
+        let border = (self.preprocess.mirror / spec.stride) as usize;
+        if border == 0 {
+            return Ok(grid);
         }
+        let (height, width, _) = grid.dim();
+        let inner = s![border..height - border, border..width - border, ..];
+        Ok(grid.slice(inner).as_standard_layout().into_owned())
     }
 
     /// Features of overlapping tiles, blended: each tile weighs most in its middle.
@@ -324,6 +334,7 @@ pub fn preprocess_for(backbone: &dyn Backbone, size: Option<u32>, tile: Option<u
             step: patches.div_ceil(multiple) * multiple,
             max_ratio: MAX_RATIO,
         },
+        mirror: manifest.input.mirror,
         tile: tile.map(round),
         colour: manifest.input.colour,
         mean: manifest.input.mean,

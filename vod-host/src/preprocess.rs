@@ -48,9 +48,13 @@ pub enum SizeRule {
 
 /// Everything between an upright RGB image and the backbone's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct Preprocess {
     /// Input size.
     pub size: SizeRule,
+    /// Pixels by which the input is continued beyond each of its edges, mirrored, for the backbone's sake:
+    /// convolutions would take what lies outside for zeros. Patches there are cut off again.
+    pub mirror: u32,
     /// Overlapping tiles of this many pixels a side; `None` feeds the whole input at once.
     pub tile: Option<u32>,
     /// Colour order.
@@ -61,8 +65,95 @@ pub struct Preprocess {
     pub std: [f32; 3],
 }
 
+/// A [`Preprocess`] in a file. Without a mirrored border it is what readers know that know of none; they
+/// refuse any other.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename = "Preprocess")]
+struct Written {
+    size: WrittenSize,
+    tile: Option<u32>,
+    colour: Colour,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// As [`SizeRule`], which the first two are.
+#[derive(Clone, Serialize, Deserialize)]
+enum WrittenSize {
+    ShortSide {
+        side: u32,
+        step: u32,
+        max_ratio: u32,
+    },
+    Exact {
+        width: u32,
+        height: u32,
+    },
+    Mirrored {
+        pixels: u32,
+        size: SizeRule,
+    },
+}
+
+impl From<Preprocess> for Written {
+    fn from(preprocess: Preprocess) -> Self {
+        let size = match (preprocess.mirror, preprocess.size) {
+            (
+                0,
+                SizeRule::ShortSide {
+                    side,
+                    step,
+                    max_ratio,
+                },
+            ) => WrittenSize::ShortSide {
+                side,
+                step,
+                max_ratio,
+            },
+            (0, SizeRule::Exact { width, height }) => WrittenSize::Exact { width, height },
+            (pixels, size) => WrittenSize::Mirrored { pixels, size },
+        };
+        Self {
+            size,
+            tile: preprocess.tile,
+            colour: preprocess.colour,
+            mean: preprocess.mean,
+            std: preprocess.std,
+        }
+    }
+}
+
+impl From<Written> for Preprocess {
+    fn from(written: Written) -> Self {
+        let (mirror, size) = match written.size {
+            WrittenSize::ShortSide {
+                side,
+                step,
+                max_ratio,
+            } => (
+                0,
+                SizeRule::ShortSide {
+                    side,
+                    step,
+                    max_ratio,
+                },
+            ),
+            WrittenSize::Exact { width, height } => (0, SizeRule::Exact { width, height }),
+            WrittenSize::Mirrored { pixels, size } => (pixels, size),
+        };
+        Self {
+            size,
+            mirror,
+            tile: written.tile,
+            colour: written.colour,
+            mean: written.mean,
+            std: written.std,
+        }
+    }
+}
+
 impl Preprocess {
-    /// Width and height of the backbone's input for an image of this size.
+    /// Width and height of the backbone's input for an image of this size, without the mirrored border.
     pub fn input_size(&self, width: u32, height: u32) -> (u32, u32) {
         match self.size {
             SizeRule::Exact { width, height } => (width, height),
@@ -111,19 +202,31 @@ impl Preprocess {
         crate::image::load_and(path, |image| Ok((self.resize(&image)?, image.dimensions())))
     }
 
-    /// Normalises pixels into the model's planes, `[3, height, width]`.
+    /// Normalises pixels into the model's planes, `[3, height, width]`, of an image of the input size; both
+    /// are longer by two borders.
     pub fn planes(&self, image: &RgbImage) -> Array3<f32> {
         let (width, height) = (image.width() as usize, image.height() as usize);
+        let border = self.mirror as usize;
         let pixels = image.as_raw();
-        Array3::from_shape_fn((3, height, width), |(plane, y, x)| {
+        let planes = (3, height + 2 * border, width + 2 * border);
+        Array3::from_shape_fn(planes, |(plane, y, x)| {
             let channel = match self.colour {
                 Colour::Rgb => plane,
                 Colour::Bgr => 2 - plane,
             };
+            let (y, x) = (mirrored(y, border, height), mirrored(x, border, width));
             let value = f32::from(pixels[(y * width + x) * 3 + channel]);
             (value - self.mean[plane]) / self.std[plane]
         })
     }
+}
+
+/// The pixel of `len` that is seen at place `i` of them and their borders: the mirror stands at the edge,
+/// so that the outermost pixel comes twice, and at the far edge again where the border is longer.
+fn mirrored(i: usize, border: usize, len: usize) -> usize {
+    let period = 2 * len as i64;
+    let place = (i as i64 - border as i64).rem_euclid(period);
+    place.min(period - 1 - place) as usize
 }
 
 /// Resizes an RGB image, see [`Preprocess::resize`].
@@ -146,4 +249,55 @@ pub fn resize(image: &RgbImage, width: u32, height: u32) -> Result<RgbImage> {
         .resize_typed(&source, &mut target, &options)
         .map_err(|e| wrong(&e))?;
     RgbImage::from_raw(width, height, pixels).ok_or_else(|| wrong(&"buffer of another size"))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+
+    use super::{Colour, Preprocess, SizeRule, mirrored};
+
+    fn preprocess(mirror: u32) -> Preprocess {
+        Preprocess {
+            size: SizeRule::Exact {
+                width: 3,
+                height: 2,
+            },
+            mirror,
+            tile: Some(32),
+            colour: Colour::Rgb,
+            mean: [1.0; 3],
+            std: [2.0; 3],
+        }
+    }
+
+    #[test]
+    fn the_border_repeats_the_picture_backwards() {
+        let seen: Vec<_> = (0..13).map(|i| mirrored(i, 5, 3)).collect();
+        assert_eq!(seen, [1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]);
+
+        let image = RgbImage::from_fn(3, 2, |x, y| Rgb([(10 * y + x) as u8, 0, 0]));
+        let bare = preprocess(0).planes(&image);
+        let planes = preprocess(2).planes(&image);
+        assert_eq!(planes.dim(), (3, 6, 7));
+        for ((plane, y, x), value) in planes.indexed_iter() {
+            let there = [plane, [1, 0, 0, 1, 1, 0][y], [1, 0, 0, 1, 2, 2, 1][x]];
+            assert_eq!(*value, bare[there]);
+        }
+    }
+
+    #[test]
+    fn only_a_border_changes_what_is_written() {
+        for mirror in [0, 16] {
+            let bytes = postcard::to_stdvec(&preprocess(mirror)).unwrap();
+            let rule = if mirror == 0 {
+                vec![1, 3, 2]
+            } else {
+                vec![2, 16, 1, 3, 2]
+            };
+            assert!(bytes.starts_with(&rule), "{bytes:?}");
+            let back: Preprocess = postcard::from_bytes(&bytes).unwrap();
+            assert_eq!(back, preprocess(mirror));
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub struct Manifest {
     pub row_bytes_per_reference: Option<usize>,
 }
 
+/// Longest mirrored border, pixels.
+const MAX_MIRROR: u32 = 1024;
 /// References that get a bank of the same size as fewer do.
 const FEW_REFERENCES: usize = 4;
 
@@ -77,6 +79,10 @@ pub struct InputSpec {
     pub std: [f32; 3],
     /// Shorter side that is used unless the user asks for another, pixels.
     pub default_size: u32,
+    /// Pixels by which an input is continued beyond each edge, mirrored
+    /// ([`crate::preprocess::Preprocess::mirror`]).
+    #[serde(default)]
+    pub mirror: u32,
     /// Sizes at which banks look at frames, each half of the one before, unless the user asks for
     /// another number of levels.
     #[serde(default = "one")]
@@ -191,6 +197,7 @@ impl Manifest {
             self.features.stride > 0 && self.input.multiple.is_multiple_of(self.features.stride),
             "input.multiple must be a multiple of features.stride",
         )?;
+        self.check_mirror(self.input.mirror)?;
         need(
             !self.features.outputs.is_empty(),
             "features.outputs is empty",
@@ -204,6 +211,27 @@ impl Manifest {
         for name in &self.features.outputs {
             self.output(name)
                 .ok_or_else(|| format!("features.outputs names `{name}`, which is no output"))?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a border of so many pixels, if something is: with it the input's sides must be
+    /// what the model takes, and without it whole patches must remain.
+    pub(crate) fn check_mirror(&self, pixels: u32) -> std::result::Result<(), String> {
+        let InputSpec { multiple, .. } = self.input;
+        let fits = pixels.is_multiple_of(self.features.stride)
+            && pixels
+                .checked_mul(2)
+                .is_some_and(|both| both.is_multiple_of(multiple))
+            && pixels <= MAX_MIRROR;
+        if !fits {
+            return Err(format!(
+                "input.mirror {pixels} must be a multiple of features.stride, twice it one of \
+                 input.multiple, and at most {MAX_MIRROR}"
+            ));
+        }
+        if pixels > 0 && self.arithmetic == Arithmetic::Int8 {
+            return Err("input.mirror does not go with arithmetic `int8`".into());
         }
         Ok(())
     }

@@ -336,9 +336,14 @@ fn candidate<'b>(
             let model = RawResidual::fit(extractor, &paths, &fit_options, progress)?;
             Scorer::RawResidual(Box::new(model))
         }
-        Method::PatchCore if extractor.feature_spec().pool != PatchCore::POOL => {
+        Method::PatchCore
+            if extractor.feature_spec().pool != PatchCore::POOL
+                || extractor.preprocess().mirror != 0 =>
+        {
             return Err(Error::Data(
-                "PatchCore wants features that are averaged over its own neighbourhood".into(),
+                "PatchCore wants features that are averaged over its own neighbourhood, without a mirrored \
+                 border"
+                    .into(),
             ));
         }
         Method::PatchCore => {

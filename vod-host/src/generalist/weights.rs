@@ -167,8 +167,12 @@ fn describe(preprocess: &Preprocess) -> String {
     let tile = preprocess
         .tile
         .map_or_else(|| "no tiles".into(), |tile| format!("tiles of {tile} px"));
+    let border = match preprocess.mirror {
+        0 => String::new(),
+        pixels => format!("mirrored by {pixels} px, "),
+    };
     format!(
-        "shorter side {side} px, {tile}, {:?}, mean {:?}, std {:?}",
+        "shorter side {side} px, {border}{tile}, {:?}, mean {:?}, std {:?}",
         preprocess.colour, preprocess.mean, preprocess.std
     )
 }
@@ -191,6 +195,7 @@ mod tests {
                     width: 64,
                     height: 32,
                 },
+                mirror: 0,
                 tile: None,
                 colour: Colour::Rgb,
                 mean: [0.0; 3],

@@ -172,8 +172,12 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         if arguments.aligned {
             preprocess = preprocess.with_exact_size(&image::load(&set.references[0])?);
         }
+        let patchcore = options.method == Method::PatchCore;
+        if patchcore {
+            preprocess.mirror = 0;
+        }
         let mut extractor = Extractor::new(&*backbone, preprocess)?.with_cache(cache);
-        if options.method == Method::PatchCore {
+        if patchcore {
             extractor = extractor.with_pool(PatchCore::POOL);
         }
         options.fit.weights = if arguments.leave_one_out {

@@ -224,6 +224,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         SizeRule::ShortSide { side, .. } => format!("shorter side {side} px, aspect ratio kept"),
         SizeRule::Exact { width, height } => format!("{width} x {height} px"),
     };
+    let size = match host.preprocess.mirror {
+        0 => size,
+        pixels => format!("{size}, mirrored {pixels} px beyond its edges"),
+    };
     let tile = host
         .preprocess
         .tile
