@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """This project beside PatchCore: the same images, references and backbone, on the CPU.
 
 PatchCore (Roth et al., CVPR 2022) is written here as published, on the same ONNX backbone with

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How cost grows with references, bank rows, the patch grid and threads.
 
 Runs `vod fit` and `vod score` on shifted and re-lit copies of the sample images, one quantity

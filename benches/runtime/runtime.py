@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The backbones' runtime beside onnxruntime: wall time of one image, on the same ONNX files.
 
 Both run in turns, so that a change of clock or load hits both alike; medians over all runs of all
