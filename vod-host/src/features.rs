@@ -11,7 +11,7 @@ use vod_core::Levels;
 use crate::backbone::{self, Backbone, FeatureSpec, Pool, hex};
 use crate::bank_file::{BankFile, write_file};
 use crate::error::{Error, Result};
-use crate::preprocess::{Preprocess, SizeRule, resize};
+use crate::preprocess::{ExactSize, Preprocess, ShortSide, SizeRule, resize};
 
 /// Longest image, in shorter sides, that keeps its aspect ratio.
 const MAX_RATIO: u32 = 4;
@@ -95,8 +95,8 @@ impl<'b> Extractor<'b> {
         let manifest = backbone.get().manifest();
         let multiple = manifest.input.multiple;
         let sides = match preprocess.size {
-            SizeRule::ShortSide { side, step, .. } => [side, step],
-            SizeRule::Exact { width, height } => [width, height],
+            SizeRule::ShortSide(ShortSide { side, step, .. }) => [side, step],
+            SizeRule::Exact(ExactSize { width, height }) => [width, height],
         };
         let tile = preprocess.tile.unwrap_or(multiple);
         manifest
@@ -329,11 +329,11 @@ pub fn preprocess_for(backbone: &dyn Backbone, size: Option<u32>, tile: Option<u
     let round = |side: u32| ((side + multiple / 2) / multiple).max(1) * multiple;
     let patches = LONG_SIDE_PATCHES * manifest.features.stride;
     Preprocess {
-        size: SizeRule::ShortSide {
+        size: SizeRule::ShortSide(ShortSide {
             side: round(size.unwrap_or(manifest.input.default_size)),
             step: patches.div_ceil(multiple) * multiple,
             max_ratio: MAX_RATIO,
-        },
+        }),
         mirror: manifest.input.mirror,
         tile: tile.map(round),
         colour: manifest.input.colour,

@@ -27,23 +27,31 @@ pub enum Colour {
 /// Size of the backbone's input for an image, pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SizeRule {
-    /// The shorter side becomes `side`; the longer keeps the aspect ratio, in steps, up to a
-    /// largest ratio.
-    ShortSide {
-        /// Shorter side of the input.
-        side: u32,
-        /// The longer side is rounded to a multiple of this.
-        step: u32,
-        /// Largest ratio of longer to shorter side; images beyond it are squeezed.
-        max_ratio: u32,
-    },
+    /// The aspect ratio is kept.
+    ShortSide(ShortSide),
     /// Every image becomes this size.
-    Exact {
-        /// Width of the input.
-        width: u32,
-        /// Height of the input.
-        height: u32,
-    },
+    Exact(ExactSize),
+}
+
+/// The shorter side becomes `side`; the longer keeps the aspect ratio, in steps, up to a largest
+/// ratio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortSide {
+    /// Shorter side of the input.
+    pub side: u32,
+    /// The longer side is rounded to a multiple of this.
+    pub step: u32,
+    /// Largest ratio of longer to shorter side; images beyond it are squeezed.
+    pub max_ratio: u32,
+}
+
+/// One size for every image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExactSize {
+    /// Width of the input.
+    pub width: u32,
+    /// Height of the input.
+    pub height: u32,
 }
 
 /// Everything between an upright RGB image and the backbone's input.
@@ -77,40 +85,19 @@ struct Written {
     std: [f32; 3],
 }
 
-/// As [`SizeRule`], which the first two are.
+/// The first two are those of [`SizeRule`].
 #[derive(Clone, Serialize, Deserialize)]
 enum WrittenSize {
-    ShortSide {
-        side: u32,
-        step: u32,
-        max_ratio: u32,
-    },
-    Exact {
-        width: u32,
-        height: u32,
-    },
-    Mirrored {
-        pixels: u32,
-        size: SizeRule,
-    },
+    ShortSide(ShortSide),
+    Exact(ExactSize),
+    Mirrored { pixels: u32, size: SizeRule },
 }
 
 impl From<Preprocess> for Written {
     fn from(preprocess: Preprocess) -> Self {
         let size = match (preprocess.mirror, preprocess.size) {
-            (
-                0,
-                SizeRule::ShortSide {
-                    side,
-                    step,
-                    max_ratio,
-                },
-            ) => WrittenSize::ShortSide {
-                side,
-                step,
-                max_ratio,
-            },
-            (0, SizeRule::Exact { width, height }) => WrittenSize::Exact { width, height },
+            (0, SizeRule::ShortSide(size)) => WrittenSize::ShortSide(size),
+            (0, SizeRule::Exact(size)) => WrittenSize::Exact(size),
             (pixels, size) => WrittenSize::Mirrored { pixels, size },
         };
         Self {
@@ -126,19 +113,8 @@ impl From<Preprocess> for Written {
 impl From<Written> for Preprocess {
     fn from(written: Written) -> Self {
         let (mirror, size) = match written.size {
-            WrittenSize::ShortSide {
-                side,
-                step,
-                max_ratio,
-            } => (
-                0,
-                SizeRule::ShortSide {
-                    side,
-                    step,
-                    max_ratio,
-                },
-            ),
-            WrittenSize::Exact { width, height } => (0, SizeRule::Exact { width, height }),
+            WrittenSize::ShortSide(size) => (0, SizeRule::ShortSide(size)),
+            WrittenSize::Exact(size) => (0, SizeRule::Exact(size)),
             WrittenSize::Mirrored { pixels, size } => (pixels, size),
         };
         Self {
@@ -156,12 +132,12 @@ impl Preprocess {
     /// Width and height of the backbone's input for an image of this size, without the mirrored border.
     pub fn input_size(&self, width: u32, height: u32) -> (u32, u32) {
         match self.size {
-            SizeRule::Exact { width, height } => (width, height),
-            SizeRule::ShortSide {
+            SizeRule::Exact(ExactSize { width, height }) => (width, height),
+            SizeRule::ShortSide(ShortSide {
                 side,
                 step,
                 max_ratio,
-            } => {
+            }) => {
                 let (short, long) = (width.min(height).max(1), width.max(height));
                 let long = f64::from(long) / f64::from(short) * f64::from(side);
                 let steps = (long / f64::from(step)).round() as u32;
@@ -179,7 +155,7 @@ impl Preprocess {
     /// way.
     pub fn with_exact_size(mut self, image: &RgbImage) -> Self {
         let (width, height) = self.input_size(image.width(), image.height());
-        self.size = SizeRule::Exact { width, height };
+        self.size = SizeRule::Exact(ExactSize { width, height });
         self
     }
 
@@ -255,14 +231,14 @@ pub fn resize(image: &RgbImage, width: u32, height: u32) -> Result<RgbImage> {
 mod tests {
     use image::{Rgb, RgbImage};
 
-    use super::{Colour, Preprocess, SizeRule, mirrored};
+    use super::{Colour, ExactSize, Preprocess, SizeRule, mirrored};
 
     fn preprocess(mirror: u32) -> Preprocess {
         Preprocess {
-            size: SizeRule::Exact {
+            size: SizeRule::Exact(ExactSize {
                 width: 3,
                 height: 2,
-            },
+            }),
             mirror,
             tile: Some(32),
             colour: Colour::Rgb,

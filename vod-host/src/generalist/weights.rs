@@ -9,7 +9,7 @@ use crate::backbone::{Backbone, FeatureSpec};
 use crate::bank_file::{unwrap_body, wrap, write_file};
 use crate::error::{Error, Result};
 use crate::fit::Space;
-use crate::preprocess::{Preprocess, SizeRule};
+use crate::preprocess::{ExactSize, Preprocess, ShortSide, SizeRule};
 
 const MAGIC: [u8; 4] = *b"VODW";
 const VERSION: u16 = 1;
@@ -161,8 +161,8 @@ impl Weights {
 /// Images of one exact size have it by their shorter side.
 fn describe(preprocess: &Preprocess) -> String {
     let side = match preprocess.size {
-        SizeRule::ShortSide { side, .. } => side,
-        SizeRule::Exact { width, height } => width.min(height),
+        SizeRule::ShortSide(ShortSide { side, .. }) => side,
+        SizeRule::Exact(ExactSize { width, height }) => width.min(height),
     };
     let tile = preprocess
         .tile
@@ -191,10 +191,10 @@ mod tests {
             backbone_id: "edge".into(),
             backbone_sha256: "00".repeat(32),
             preprocess: Preprocess {
-                size: SizeRule::Exact {
+                size: SizeRule::Exact(ExactSize {
                     width: 64,
                     height: 32,
-                },
+                }),
                 mirror: 0,
                 tile: None,
                 colour: Colour::Rgb,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use vod_core::conv::{Network, Operation};
 use vod_core::{Grid, Levels, ScoreStage, Scorer, bank};
 use vod_host::bank_file::{BankFile, Calibration};
-use vod_host::preprocess::{Preprocess, SizeRule};
+use vod_host::preprocess::{ExactSize, Preprocess, ShortSide, SizeRule};
 use vod_host::{Error, Result};
 
 use crate::{Outcome, output};
@@ -97,8 +97,10 @@ impl NetworkInspection {
         let stride = network.stride();
         let (height, width) = match (grid, &host.preprocess.size) {
             (Some(grid), _) => (grid.height() * stride, grid.width() * stride),
-            (None, SizeRule::ShortSide { side, .. }) => (*side as usize, *side as usize),
-            (None, SizeRule::Exact { width, height }) => (*height as usize, *width as usize),
+            (None, SizeRule::ShortSide(ShortSide { side, .. })) => (*side as usize, *side as usize),
+            (None, SizeRule::Exact(ExactSize { width, height })) => {
+                (*height as usize, *width as usize)
+            }
         };
         // Refuses sides that no frame has.
         let rows_bytes = network.scratch_len(height, width)?;
@@ -221,8 +223,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         )
     };
     let size = match host.preprocess.size {
-        SizeRule::ShortSide { side, .. } => format!("shorter side {side} px, aspect ratio kept"),
-        SizeRule::Exact { width, height } => format!("{width} x {height} px"),
+        SizeRule::ShortSide(ShortSide { side, .. }) => {
+            format!("shorter side {side} px, aspect ratio kept")
+        }
+        SizeRule::Exact(ExactSize { width, height }) => format!("{width} x {height} px"),
     };
     let size = match host.preprocess.mirror {
         0 => size,
