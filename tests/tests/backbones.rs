@@ -135,6 +135,13 @@ fn a_border_that_the_network_does_not_take_is_refused() {
         let error = Extractor::new(&*backbone, preprocess).err().unwrap();
         assert!(error.to_string().contains("input.mirror"), "{error}");
     }
+    let int8 = backbone::open("edge-int8").unwrap();
+    let preprocess = Preprocess {
+        mirror: 32,
+        ..preprocess_for(&*int8, None, None)
+    };
+    let error = Extractor::new(&*int8, preprocess).err().unwrap();
+    assert!(error.to_string().contains("arithmetic `int8`"), "{error}");
 }
 
 fn changed(change: impl Fn(&mut Manifest)) -> Result<TractBackbone, Error> {
