@@ -5,9 +5,10 @@ use std::path::Path;
 
 use ndarray::s;
 use serde::Deserialize;
+use vod_core::Levels;
 use vod_host::backbone::{Backbone, Manifest, TractBackbone};
 use vod_host::features::{Extractor, preprocess_for, preprocess_for_template};
-use vod_host::preprocess::Preprocess;
+use vod_host::preprocess::{Mirror, Preprocess};
 use vod_host::{Error, backbone, image};
 use vod_tests::{fixture, read_f32};
 
@@ -37,10 +38,10 @@ fn features_equal_onnxruntime() {
         let backbone = backbone::open(id).unwrap();
         let manifest = backbone.manifest();
         let mut preprocess = preprocess_for(&*backbone, None, None);
-        preprocess.mirror = 0;
+        preprocess.mirror = Mirror::NONE;
         for picture in ["a.png", "b.png", "c.png"] {
             let image = image::load(&fixture("backbone").join(picture)).unwrap();
-            let maps = backbone.run(preprocess.planes(&image).view()).unwrap();
+            let maps = backbone.run(preprocess.planes(&image, 0).view()).unwrap();
             for recorded in &index.outputs {
                 let of_model = Path::new(&recorded.model).file_stem().unwrap() == id;
                 if !of_model || recorded.picture != picture {
@@ -90,7 +91,7 @@ fn templates_are_compared_at_their_own_size_up_to_twice_the_default() {
 fn a_mirrored_border_is_seen_and_cut_off_again() {
     let backbone = backbone::open("edge").unwrap();
     let mirroring = preprocess_for(&*backbone, Some(64), None);
-    let pixels = mirroring.mirror;
+    let pixels = mirroring.mirror.at(0);
     assert!(pixels > 0);
     let image = image::load(&fixture("backbone").join("a.png")).unwrap();
     let input = mirroring.resize(&image).unwrap();
@@ -107,7 +108,7 @@ fn a_mirrored_border_is_seen_and_cut_off_again() {
 
     let features = |mirror: u32, input| {
         let preprocess = Preprocess {
-            mirror,
+            mirror: Mirror::alike(mirror),
             ..mirroring.clone()
         };
         let extractor = Extractor::new(&*backbone, preprocess).unwrap();
@@ -125,11 +126,34 @@ fn a_mirrored_border_is_seen_and_cut_off_again() {
 }
 
 #[test]
+fn a_border_may_be_at_one_level_alone() {
+    let backbone = backbone::open("edge").unwrap();
+    let image = image::load(&fixture("backbone").join("a.png")).unwrap();
+    let pyramid = |mirror| {
+        let preprocess = Preprocess {
+            mirror,
+            ..preprocess_for(&*backbone, Some(128), None)
+        };
+        let input = preprocess.resize(&image).unwrap();
+        let extractor = Extractor::new(&*backbone, preprocess).unwrap();
+        let extractor = extractor.with_levels(Levels::Three);
+        extractor.pyramid_of_input(&input).unwrap()
+    };
+    let bare = pyramid(Mirror::NONE);
+    let everywhere = pyramid(Mirror::alike(16));
+    let coarsest = pyramid(Mirror::each([0, 0, 16]));
+    assert_eq!(coarsest.fine, bare.fine);
+    assert_eq!(coarsest.coarser[0], bare.coarser[0]);
+    assert_eq!(coarsest.coarser[1], everywhere.coarser[1]);
+    assert_ne!(coarsest.coarser[1], bare.coarser[1]);
+}
+
+#[test]
 fn a_border_that_the_network_does_not_take_is_refused() {
     let backbone = backbone::open("edge").unwrap();
     for mirror in [8, 17, 1040, u32::MAX] {
         let preprocess = Preprocess {
-            mirror,
+            mirror: Mirror::each([0, 0, mirror]),
             ..preprocess_for(&*backbone, None, None)
         };
         let error = Extractor::new(&*backbone, preprocess).err().unwrap();
@@ -137,7 +161,7 @@ fn a_border_that_the_network_does_not_take_is_refused() {
     }
     let int8 = backbone::open("edge-int8").unwrap();
     let preprocess = Preprocess {
-        mirror: 32,
+        mirror: Mirror::alike(32),
         ..preprocess_for(&*int8, None, None)
     };
     let error = Extractor::new(&*int8, preprocess).err().unwrap();

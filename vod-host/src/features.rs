@@ -11,7 +11,7 @@ use vod_core::Levels;
 use crate::backbone::{self, Backbone, FeatureSpec, Pool, hex};
 use crate::bank_file::{BankFile, write_file};
 use crate::error::{Error, Result};
-use crate::preprocess::{ExactSize, Preprocess, ShortSide, SizeRule, resize};
+use crate::preprocess::{ExactSize, Mirror, Preprocess, ShortSide, SizeRule, resize};
 
 /// Longest image, in shorter sides, that keeps its aspect ratio.
 const MAX_RATIO: u32 = 4;
@@ -132,7 +132,10 @@ impl<'b> Extractor<'b> {
                 "{} {:?} {:?} {}",
                 manifest.sha256,
                 self.features,
-                self.preprocess,
+                Preprocess {
+                    mirror: Mirror::NONE,
+                    ..self.preprocess.clone()
+                },
                 network.unwrap_or_default()
             ),
         });
@@ -186,7 +189,7 @@ impl<'b> Extractor<'b> {
         let (width, height) = input.dimensions();
         let coarser = (1..self.levels.count()).map(|level| {
             let side = |side: u32| side.div_ceil(1 << level).div_ceil(multiple) * multiple;
-            self.features_of_input(&resize(input, side(width), side(height))?)
+            self.features_at(&resize(input, side(width), side(height))?, level)
         });
         Ok(Pyramid {
             fine: self.features_of_input(input)?,
@@ -207,26 +210,31 @@ impl<'b> Extractor<'b> {
     /// # Errors
     /// [`Error::Model`] where the backbone fails.
     pub fn features_of_input(&self, input: &RgbImage) -> Result<FeatureGrid> {
+        self.features_at(input, 0)
+    }
+
+    /// Patch features of the picture that an input is at a level.
+    fn features_at(&self, picture: &RgbImage, level: usize) -> Result<FeatureGrid> {
         let Some(cache) = &self.cache else {
-            return self.run(input);
+            return self.run(picture, level);
         };
-        let entry = cache.entry(input);
+        let entry = cache.entry(picture, self.preprocess.mirror.at(level));
         if let Some(found) = cache.get(&entry) {
             return Ok(found);
         }
-        let features = self.run(input)?;
+        let features = self.run(picture, level)?;
         cache.put(&entry, &features)?;
         Ok(features)
     }
 
-    fn run(&self, input: &RgbImage) -> Result<FeatureGrid> {
-        let planes = self.preprocess.planes(input);
+    fn run(&self, picture: &RgbImage, level: usize) -> Result<FeatureGrid> {
+        let planes = self.preprocess.planes(picture, level);
         let spec = &self.features;
         let grid = match self.preprocess.tile {
             None => assemble(&self.backbone().run(planes.view())?, spec, planes.dim()),
             Some(tile) => self.tiled(planes.view(), tile as usize, spec),
         }?;
-        let border = (self.preprocess.mirror / spec.stride) as usize;
+        let border = (self.preprocess.mirror.at(level) / spec.stride) as usize;
         if border == 0 {
             return Ok(grid);
         }
@@ -293,11 +301,12 @@ struct FeatureCache {
 }
 
 impl FeatureCache {
-    fn entry(&self, input: &RgbImage) -> PathBuf {
+    fn entry(&self, picture: &RgbImage, border: u32) -> PathBuf {
         let mut hash = Sha256::new();
         hash.update(self.key.as_bytes());
-        hash.update(input.width().to_le_bytes());
-        hash.update(input.as_raw());
+        hash.update(border.to_le_bytes());
+        hash.update(picture.width().to_le_bytes());
+        hash.update(picture.as_raw());
         self.folder.join(hex(&hash.finalize()))
     }
 

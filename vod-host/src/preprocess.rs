@@ -11,6 +11,7 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
+use vod_core::Levels;
 
 use crate::error::{Error, Result};
 
@@ -54,15 +55,72 @@ pub struct ExactSize {
     pub height: u32,
 }
 
+/// Pixels by which the backbone's input is continued beyond each of its edges, mirrored, for the backbone's
+/// sake: convolutions would take what lies outside for zeros, and a small picture shows little around its
+/// patches. Patches there are cut off again.
+///
+/// In a manifest `mirror = 16`, alike at all levels, or `mirror = [0, 0, 28]`, the input size first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "InManifest")]
+pub struct Mirror([u32; LEVELS]);
+
+/// Levels that there can be.
+const LEVELS: usize = Levels::ALL.len();
+
+impl Mirror {
+    /// No border.
+    pub const NONE: Self = Self([0; LEVELS]);
+
+    /// So many pixels at every level.
+    pub const fn alike(pixels: u32) -> Self {
+        Self([pixels; LEVELS])
+    }
+
+    /// These pixels at each level, the input size first.
+    pub const fn each(pixels: [u32; LEVELS]) -> Self {
+        Self(pixels)
+    }
+
+    /// The border at a level, pixels; 0 is the input size. The last one for all that come after it.
+    pub fn at(self, level: usize) -> u32 {
+        self.0[level.min(LEVELS - 1)]
+    }
+
+    /// The border at every level, pixels, where they are alike.
+    pub fn uniform(self) -> Option<u32> {
+        let pixels = self.0[0];
+        (self == Self::alike(pixels)).then_some(pixels)
+    }
+}
+
+/// A [`Mirror`] in a manifest.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a number of pixels, or one for each of three levels"
+)]
+enum InManifest {
+    Alike(u32),
+    Each([u32; LEVELS]),
+}
+
+impl From<InManifest> for Mirror {
+    fn from(mirror: InManifest) -> Self {
+        match mirror {
+            InManifest::Alike(pixels) => Self::alike(pixels),
+            InManifest::Each(pixels) => Self(pixels),
+        }
+    }
+}
+
 /// Everything between an upright RGB image and the backbone's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Preprocess {
     /// Input size.
     pub size: SizeRule,
-    /// Pixels by which the input is continued beyond each of its edges, mirrored, for the backbone's sake:
-    /// convolutions would take what lies outside for zeros. Patches there are cut off again.
-    pub mirror: u32,
+    /// Border of the backbone's input.
+    pub mirror: Mirror,
     /// Overlapping tiles of this many pixels a side; `None` feeds the whole input at once.
     pub tile: Option<u32>,
     /// Colour order.
@@ -90,15 +148,26 @@ struct Written {
 enum WrittenSize {
     ShortSide(ShortSide),
     Exact(ExactSize),
-    Mirrored { pixels: u32, size: SizeRule },
+    Mirrored {
+        pixels: u32,
+        size: SizeRule,
+    },
+    MirroredLevels {
+        mirror: [u32; LEVELS],
+        size: SizeRule,
+    },
 }
 
 impl From<Preprocess> for Written {
     fn from(preprocess: Preprocess) -> Self {
-        let size = match (preprocess.mirror, preprocess.size) {
-            (0, SizeRule::ShortSide(size)) => WrittenSize::ShortSide(size),
-            (0, SizeRule::Exact(size)) => WrittenSize::Exact(size),
-            (pixels, size) => WrittenSize::Mirrored { pixels, size },
+        let size = match (preprocess.mirror.uniform(), preprocess.size) {
+            (Some(0), SizeRule::ShortSide(size)) => WrittenSize::ShortSide(size),
+            (Some(0), SizeRule::Exact(size)) => WrittenSize::Exact(size),
+            (Some(pixels), size) => WrittenSize::Mirrored { pixels, size },
+            (None, size) => WrittenSize::MirroredLevels {
+                mirror: preprocess.mirror.0,
+                size,
+            },
         };
         Self {
             size,
@@ -113,9 +182,10 @@ impl From<Preprocess> for Written {
 impl From<Written> for Preprocess {
     fn from(written: Written) -> Self {
         let (mirror, size) = match written.size {
-            WrittenSize::ShortSide(size) => (0, SizeRule::ShortSide(size)),
-            WrittenSize::Exact(size) => (0, SizeRule::Exact(size)),
-            WrittenSize::Mirrored { pixels, size } => (pixels, size),
+            WrittenSize::ShortSide(size) => (Mirror::NONE, SizeRule::ShortSide(size)),
+            WrittenSize::Exact(size) => (Mirror::NONE, SizeRule::Exact(size)),
+            WrittenSize::Mirrored { pixels, size } => (Mirror::alike(pixels), size),
+            WrittenSize::MirroredLevels { mirror, size } => (Mirror::each(mirror), size),
         };
         Self {
             size,
@@ -178,11 +248,11 @@ impl Preprocess {
         crate::image::load_and(path, |image| Ok((self.resize(&image)?, image.dimensions())))
     }
 
-    /// Normalises pixels into the model's planes, `[3, height, width]`, of an image of the input size; both
-    /// are longer by two borders.
-    pub fn planes(&self, image: &RgbImage) -> Array3<f32> {
+    /// Normalises the pixels of an image of the input size, or of what it is at a coarser level, into the
+    /// model's planes, `[3, height, width]`; both are longer than the image by two borders of that level.
+    pub fn planes(&self, image: &RgbImage, level: usize) -> Array3<f32> {
         let (width, height) = (image.width() as usize, image.height() as usize);
-        let border = self.mirror as usize;
+        let border = self.mirror.at(level) as usize;
         let pixels = image.as_raw();
         let planes = (3, height + 2 * border, width + 2 * border);
         Array3::from_shape_fn(planes, |(plane, y, x)| {
@@ -231,9 +301,9 @@ pub fn resize(image: &RgbImage, width: u32, height: u32) -> Result<RgbImage> {
 mod tests {
     use image::{Rgb, RgbImage};
 
-    use super::{Colour, ExactSize, Preprocess, SizeRule, mirrored};
+    use super::{Colour, ExactSize, Mirror, Preprocess, SizeRule, mirrored};
 
-    fn preprocess(mirror: u32) -> Preprocess {
+    fn preprocess(mirror: Mirror) -> Preprocess {
         Preprocess {
             size: SizeRule::Exact(ExactSize {
                 width: 3,
@@ -253,25 +323,32 @@ mod tests {
         assert_eq!(seen, [1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]);
 
         let image = RgbImage::from_fn(3, 2, |x, y| Rgb([(10 * y + x) as u8, 0, 0]));
-        let bare = preprocess(0).planes(&image);
-        let planes = preprocess(2).planes(&image);
-        assert_eq!(planes.dim(), (3, 6, 7));
-        for ((plane, y, x), value) in planes.indexed_iter() {
-            let there = [plane, [1, 0, 0, 1, 1, 0][y], [1, 0, 0, 1, 2, 2, 1][x]];
-            assert_eq!(*value, bare[there]);
+        let bare = preprocess(Mirror::NONE).planes(&image, 0);
+        let coarsest = preprocess(Mirror::each([0, 0, 2]));
+        for planes in [
+            preprocess(Mirror::alike(2)).planes(&image, 0),
+            coarsest.planes(&image, 2),
+        ] {
+            assert_eq!(planes.dim(), (3, 6, 7));
+            for ((plane, y, x), value) in planes.indexed_iter() {
+                let there = [plane, [1, 0, 0, 1, 1, 0][y], [1, 0, 0, 1, 2, 2, 1][x]];
+                assert_eq!(*value, bare[there]);
+            }
+        }
+        for level in [0, 1] {
+            assert_eq!(coarsest.planes(&image, level), bare);
         }
     }
 
     #[test]
     fn only_a_border_changes_what_is_written() {
-        for mirror in [0, 16] {
+        for (mirror, rule) in [
+            (Mirror::NONE, &[1, 3, 2][..]),
+            (Mirror::alike(16), &[2, 16, 1, 3, 2]),
+            (Mirror::each([0, 0, 28]), &[3, 0, 0, 28, 1, 3, 2]),
+        ] {
             let bytes = postcard::to_stdvec(&preprocess(mirror)).unwrap();
-            let rule = if mirror == 0 {
-                vec![1, 3, 2]
-            } else {
-                vec![2, 16, 1, 3, 2]
-            };
-            assert!(bytes.starts_with(&rule), "{bytes:?}");
+            assert!(bytes.starts_with(rule), "{bytes:?}");
             let back: Preprocess = postcard::from_bytes(&bytes).unwrap();
             assert_eq!(back, preprocess(mirror));
         }

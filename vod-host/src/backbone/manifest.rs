@@ -8,7 +8,7 @@ use vod_core::Levels;
 
 use super::{Pool, hex};
 use crate::error::{Error, Result};
-use crate::preprocess::Colour;
+use crate::preprocess::{Colour, Mirror};
 
 /// A backbone's manifest. Formats: `models/README.md`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -79,10 +79,9 @@ pub struct InputSpec {
     pub std: [f32; 3],
     /// Shorter side that is used unless the user asks for another, pixels.
     pub default_size: u32,
-    /// Pixels by which an input is continued beyond each edge, mirrored
-    /// ([`crate::preprocess::Preprocess::mirror`]).
+    /// Border by which an input is continued beyond its edges.
     #[serde(default)]
-    pub mirror: u32,
+    pub mirror: Mirror,
     /// Sizes at which banks look at frames, each half of the one before, unless the user asks for
     /// another number of levels.
     #[serde(default = "one")]
@@ -215,22 +214,25 @@ impl Manifest {
         Ok(())
     }
 
-    /// What is wrong with a border of so many pixels, if something is: with it the input's sides must be
-    /// what the model takes, and without it whole patches must remain.
-    pub(crate) fn check_mirror(&self, pixels: u32) -> std::result::Result<(), String> {
+    /// What is wrong with a border, if something is: with it the input's sides must be what the model takes,
+    /// and without it whole patches must remain.
+    pub(crate) fn check_mirror(&self, mirror: Mirror) -> std::result::Result<(), String> {
         let InputSpec { multiple, .. } = self.input;
-        let fits = pixels.is_multiple_of(self.features.stride)
-            && pixels
-                .checked_mul(2)
-                .is_some_and(|both| both.is_multiple_of(multiple))
-            && pixels <= MAX_MIRROR;
-        if !fits {
+        let fits = |pixels: u32| {
+            pixels.is_multiple_of(self.features.stride)
+                && pixels
+                    .checked_mul(2)
+                    .is_some_and(|both| both.is_multiple_of(multiple))
+                && pixels <= MAX_MIRROR
+        };
+        let each = Levels::ALL.map(|levels| mirror.at(levels.count() - 1));
+        if let Some(pixels) = each.into_iter().find(|pixels| !fits(*pixels)) {
             return Err(format!(
                 "input.mirror {pixels} must be a multiple of features.stride, twice it one of \
                  input.multiple, and at most {MAX_MIRROR}"
             ));
         }
-        if pixels > 0 && self.arithmetic == Arithmetic::Int8 {
+        if mirror != Mirror::NONE && self.arithmetic == Arithmetic::Int8 {
             return Err("input.mirror does not go with arithmetic `int8`".into());
         }
         Ok(())
@@ -321,7 +323,7 @@ fn model_folders() -> Vec<PathBuf> {
 mod tests {
     use std::path::Path;
 
-    use super::Manifest;
+    use super::{Manifest, Mirror};
 
     #[test]
     fn rows_grow_with_the_references_within_limits() {
@@ -336,5 +338,21 @@ mod tests {
         );
         // Neither number is in its manifest.
         assert_eq!([1, 1000].map(|n| rows("vit", n)), [1 << 20; 2]);
+    }
+
+    #[test]
+    fn a_border_is_one_number_or_one_for_each_level() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+        let text = std::fs::read_to_string(models.join("vit.toml")).unwrap();
+        let read = |mirror: &str| {
+            let line = text.lines().find(|l| l.starts_with("mirror = ")).unwrap();
+            toml::from_str::<Manifest>(&text.replace(line, mirror))
+        };
+        let mirror = |text: &str| read(text).unwrap().input.mirror;
+        assert_eq!(mirror(""), Mirror::NONE);
+        assert_eq!(mirror("mirror = 14"), Mirror::alike(14));
+        assert_eq!(mirror("mirror = [0, 14, 28]"), Mirror::each([0, 14, 28]));
+        let error = read("mirror = [14]").unwrap_err().to_string();
+        assert!(error.contains("one for each of three levels"), "{error}");
     }
 }

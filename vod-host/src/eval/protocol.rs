@@ -338,7 +338,7 @@ fn candidate<'b>(
         }
         Method::PatchCore
             if extractor.feature_spec().pool != PatchCore::POOL
-                || extractor.preprocess().mirror != 0 =>
+                || extractor.preprocess().mirror.at(0) != 0 =>
         {
             return Err(Error::Data(
                 "PatchCore wants features that are averaged over its own neighbourhood, without a mirrored \

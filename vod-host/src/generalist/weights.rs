@@ -157,7 +157,8 @@ impl Weights {
     }
 }
 
-/// What residuals depend on in a preprocessing: the size of a patch on the object, and the colours.
+/// What residuals at the input size depend on in a preprocessing: the size of a patch on the object, the
+/// border, and the colours.
 /// Images of one exact size have it by their shorter side.
 fn describe(preprocess: &Preprocess) -> String {
     let side = match preprocess.size {
@@ -167,7 +168,7 @@ fn describe(preprocess: &Preprocess) -> String {
     let tile = preprocess
         .tile
         .map_or_else(|| "no tiles".into(), |tile| format!("tiles of {tile} px"));
-    let border = match preprocess.mirror {
+    let border = match preprocess.mirror.at(0) {
         0 => String::new(),
         pixels => format!("mirrored by {pixels} px, "),
     };
@@ -183,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::backbone::{Normalise, Pool};
-    use crate::preprocess::Colour;
+    use crate::preprocess::{Colour, Mirror};
 
     fn weights() -> Weights {
         Weights {
@@ -195,7 +196,7 @@ mod tests {
                     width: 64,
                     height: 32,
                 }),
-                mirror: 0,
+                mirror: Mirror::NONE,
                 tile: None,
                 colour: Colour::Rgb,
                 mean: [0.0; 3],

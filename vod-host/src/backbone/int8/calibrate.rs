@@ -139,7 +139,7 @@ fn ranges(
                 &plan.insert((shape, runnable)).1
             }
         };
-        let planes = preprocess.planes(picture);
+        let planes = preprocess.planes(picture, 0);
         let values: Vec<f32> = planes.iter().copied().collect();
         let outputs = runnable.run(tvec!(Tensor::from_shape(&shape, &values)?.into()))?;
         for ((low, high), output) in ranges.iter_mut().zip(outputs) {

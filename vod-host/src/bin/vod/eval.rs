@@ -13,6 +13,7 @@ use vod_host::eval::{EvalOptions, Evaluation, Method, PatchCore, evaluate, summa
 use vod_host::features::{Extractor, preprocess_for, preprocess_for_template};
 use vod_host::fit::{FitOptions, Recipe, Space};
 use vod_host::generalist::{pool, study};
+use vod_host::preprocess::Mirror;
 use vod_host::{Result, image, report};
 
 use crate::recipe::RecipeChanges;
@@ -174,7 +175,7 @@ pub fn run(arguments: &Arguments, quiet: bool) -> Result<Outcome> {
         }
         let patchcore = options.method == Method::PatchCore;
         if patchcore {
-            preprocess.mirror = 0;
+            preprocess.mirror = Mirror::NONE;
         }
         let mut extractor = Extractor::new(&*backbone, preprocess)?.with_cache(cache);
         if patchcore {

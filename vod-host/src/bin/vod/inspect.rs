@@ -228,9 +228,14 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         SizeRule::Exact(ExactSize { width, height }) => format!("{width} x {height} px"),
     };
-    let size = match host.preprocess.mirror {
-        0 => size,
-        pixels => format!("{size}, mirrored {pixels} px beyond its edges"),
+    let borders = (0..inspection.levels).map(|level| host.preprocess.mirror.at(level));
+    let mut borders: Vec<_> = borders.map(|pixels| pixels.to_string()).collect();
+    let each = borders.join(", ");
+    borders.dedup();
+    let size = match borders.as_slice() {
+        [pixels] if pixels == "0" => size,
+        [pixels] => format!("{size}, mirrored {pixels} px beyond its edges"),
+        _ => format!("{size}, mirrored {each} px beyond its edges, level by level"),
     };
     let tile = host
         .preprocess
