@@ -94,6 +94,36 @@ fn daily_work_goes_on_with_all_sizes() {
 }
 
 #[test]
+fn a_bank_says_the_border_of_each_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = fitted(folder.path(), 2, "128", &["--levels", "3"]);
+    let printed = done(&["inspect", &bank]);
+    let line = "half and a quarter of it (not for firmware), mirrored 16 px beyond its edges";
+    assert!(printed.contains(line), "{printed}");
+    assert!(printed.contains("int8 MACs at the input size"), "{printed}");
+
+    let edge = backbone::open("edge").unwrap();
+    let model = format!("file = {:?}", edge.manifest().file.canonicalize().unwrap());
+    let text = std::fs::read_to_string(edge.manifest().file.with_extension("toml")).unwrap();
+    let text = text.replace("file = \"edge.onnx\"", &model);
+    let text = text.replace("mirror = 16", "levels = 3\nmirror = [0, 0, 16]");
+    let manifest = path(folder.path(), "own.toml");
+    std::fs::write(&manifest, text).unwrap();
+    let own = path(folder.path(), "own.vod");
+    let parts = folder.path().join("good parts").display().to_string();
+    let line = "fit {} --backbone {} --size 128 --out {}";
+    assert!(vod_with(line, &[&parts, &manifest, &own]).status.success());
+    let printed = done(&["inspect", &own]);
+    assert!(
+        printed.contains(", mirrored 0, 0, 16 px beyond their edges"),
+        "{printed}"
+    );
+    let inspected = json(&vod(&["inspect", &own, "--json", "-"]));
+    let size = &inspected["preprocess"]["size"]["MirroredLevels"];
+    assert_eq!(size["mirror"], serde_json::json!([0, 0, 16]));
+}
+
+#[test]
 fn firmware_gets_no_bank_of_several_sizes() {
     let folder = tempfile::tempdir().unwrap();
     let bank = fitted(folder.path(), 2, "128", &["--levels", "2"]);

@@ -228,14 +228,19 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         SizeRule::Exact(ExactSize { width, height }) => format!("{width} x {height} px"),
     };
+    let half = match parts.image_score.levels {
+        Levels::One => "",
+        Levels::Two => ", and half of it (not for firmware)",
+        Levels::Three => ", half and a quarter of it (not for firmware)",
+    };
     let borders = (0..inspection.levels).map(|level| host.preprocess.mirror.at(level));
     let mut borders: Vec<_> = borders.map(|pixels| pixels.to_string()).collect();
     let each = borders.join(", ");
     borders.dedup();
-    let size = match borders.as_slice() {
-        [pixels] if pixels == "0" => size,
-        [pixels] => format!("{size}, mirrored {pixels} px beyond its edges"),
-        _ => format!("{size}, mirrored {each} px beyond its edges, level by level"),
+    let border = match borders.as_slice() {
+        [pixels] if pixels == "0" => String::new(),
+        [pixels] => format!(", mirrored {pixels} px beyond its edges"),
+        _ => format!(", mirrored {each} px beyond their edges"),
     };
     let tile = host
         .preprocess
@@ -243,10 +248,14 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         .map_or(String::new(), |t| format!(", tiles of {t} px"));
     let frame = match (inspection.macs_per_frame, inspection.scratch_bytes, grid) {
         (Some(macs), Some(scratch), Some(grid)) => format!(
-            "{} x {} patches, {:.1} M int8 MACs, {:.1} KB scratch RAM",
+            "{} x {} patches, {:.1} M int8 MACs{}, {:.1} KB scratch RAM",
             grid.height(),
             grid.width(),
             macs as f64 / 1e6,
+            match parts.image_score.levels {
+                Levels::One => "",
+                Levels::Two | Levels::Three => " at the input size",
+            },
             scratch as f64 / 1024.0
         ),
         _ => "grid differs from image to image".into(),
@@ -254,7 +263,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     output::print(&format!(
         "{path}: bank format {format}, written by vod {version}\n\
          backbone    {backbone} (sha256 {hash:.12}...)\n\
-         input       {size}{tile}{half}\n\
+         input       {size}{half}{border}{tile}\n\
          bank        {rows} rows of {dimension}, {kb:.1} KB ({device:.1} KB on a device)\n\
          basis       {basis}\n\
          scorer      {share:.0} % discriminant on {values} values, {rest:.0} % distance{aligned}\n\
@@ -279,11 +288,6 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
             ScoreStage::Smoothed => "highest patches of the smoothed map",
             ScoreStage::Both =>
                 "highest patch scores and highest patches of the smoothed map, in equal parts",
-        },
-        half = match parts.image_score.levels {
-            Levels::One => "",
-            Levels::Two => ", and half of it (not for firmware)",
-            Levels::Three => ", half and a quarter of it (not for firmware)",
         },
         margin = match inspection.image_score_margin {
             0.0 => String::new(),
