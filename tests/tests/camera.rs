@@ -7,13 +7,13 @@ use std::process::Command;
 use image::RgbImage;
 use indicatif::ProgressBar;
 use vod_core::conv::Network;
-use vod_core::{FrameScore, Grid, Region, regions};
+use vod_core::{FrameScore, Grid, Levels, Region, regions};
 use vod_host::backbone::{self, int8};
 use vod_host::bank_file::BankFile;
 use vod_host::export::{Artefact, Format};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{FitOptions, fit};
-use vod_host::score::{ImageScorer, score_frame};
+use vod_host::score::{Frame, ImageScorer, score_levels};
 use vod_tests::boards::{BOARDS, Board, PROGRAM_LIMIT, build, flash_file, program_len, switch_on};
 use vod_tests::cross::{has, leave_out, output, toolchain};
 use vod_tests::sample;
@@ -22,15 +22,16 @@ const SIZE: u32 = 128;
 /// Bytes of the bank's rows: it has to lie in a microcontroller's flash.
 const ROW_BYTES: usize = 48 << 10;
 
-fn fitted() -> BankFile {
+fn fitted(levels: Levels) -> BankFile {
     let backbone = backbone::open("edge-int8").unwrap();
     let preprocess = preprocess_for(&*backbone, Some(SIZE), None);
     let extractor = Extractor::new(&*backbone, preprocess).unwrap();
     let references = vod_host::image::list(&sample().join("train/good")).unwrap();
-    let options = FitOptions {
+    let mut options = FitOptions {
         row_bytes: Some(ROW_BYTES),
         ..FitOptions::standard()
     };
+    options.recipe.levels = Some(levels);
     let progress = ProgressBar::hidden();
     fit(&extractor, &references[..4], &options, &progress)
         .unwrap()
@@ -44,15 +45,29 @@ struct Expected {
     regions: Vec<Region>,
 }
 
-fn expected(file: &BankFile, pixels: &RgbImage) -> Expected {
-    let (width, height) = (pixels.width() as usize, pixels.height() as usize);
+/// What the network makes of pictures, the input size first.
+fn features(network: &Network, pictures: &[RgbImage]) -> Frame {
+    let mut levels = pictures.iter().map(|pixels| {
+        let (width, height) = (pixels.width() as usize, pixels.height() as usize);
+        let features = int8::features(network, pixels.as_raw(), height, width).unwrap();
+        (network.grid(height, width).unwrap(), features)
+    });
+    let (grid, features) = levels.next().unwrap();
+    Frame {
+        grid,
+        features,
+        coarser: levels.collect(),
+    }
+}
+
+/// That of the pictures of a frame at the bank's levels.
+fn expected(file: &BankFile, pictures: &[RgbImage]) -> Expected {
     let network = Network::from_bytes(&file.host().network).unwrap();
-    let features = int8::features(&network, pixels.as_raw(), height, width).unwrap();
-    let grid = network.grid(height, width).unwrap();
     let bank = file.bank().unwrap();
-    let (frame, map) = score_frame(&bank, grid.height(), grid.width(), &features).unwrap();
+    let given = features(&network, pictures);
+    let (frame, map) = score_levels(&bank, &given).unwrap();
     let map = map.into_raw_vec_and_offset().0;
-    let regions = map_regions(&map, grid, bank.parts().map_threshold);
+    let regions = map_regions(&map, given.grid, bank.parts().map_threshold);
     Expected {
         frame,
         map,
@@ -66,34 +81,38 @@ fn map_regions(map: &[i32], grid: Grid, threshold: i32) -> Vec<Region> {
     found.into_iter().collect()
 }
 
-/// Images, as the bank's preprocessing resizes them.
-fn frames(file: &BankFile) -> Vec<(PathBuf, RgbImage)> {
+/// Images, as the bank looks at them: at its levels.
+fn frames(file: &BankFile) -> Vec<(PathBuf, Vec<RgbImage>)> {
+    let backbone = backbone::open("edge-int8").unwrap();
+    let extractor = Extractor::for_bank(file, &*backbone).unwrap();
     let images = vod_host::image::list_recursive(&sample().join("test")).unwrap();
     let read = |path: PathBuf| {
-        let image = vod_host::image::load(&path).unwrap();
-        let pixels = file.host().preprocess.resize(&image).unwrap();
-        (path, pixels)
+        let pictures = extractor.pictures(&path).unwrap();
+        (path, pictures)
     };
     images.into_iter().map(read).collect()
 }
 
-fn write_frame(folder: &Path, pixels: &RgbImage) {
-    let sides = [pixels.width(), pixels.height()].map(|side| side as u16);
-    let mut bytes: Vec<u8> = sides.into_iter().flat_map(u16::to_le_bytes).collect();
-    bytes.extend(pixels.as_raw());
+fn write_frame(folder: &Path, pictures: &[RgbImage]) {
+    let mut bytes = Vec::new();
+    for pixels in pictures {
+        let sides = [pixels.width(), pixels.height()].map(|side| side as u16);
+        bytes.extend(sides.into_iter().flat_map(u16::to_le_bytes));
+        bytes.extend(pixels.as_raw());
+    }
     std::fs::write(folder.join("frame.rgb"), bytes).unwrap();
 }
 
 /// The host's own path from image to verdict gives the same as the frame's pixels by themselves.
 #[test]
 fn the_host_scores_with_the_network_of_the_bank() {
-    let file = fitted();
+    let file = fitted(Levels::One);
     let backbone = backbone::open("edge-int8").unwrap();
     let scorer = ImageScorer::new(&file, &*backbone).unwrap();
     let mut scores = Vec::new();
-    for (path, pixels) in frames(&file) {
+    for (path, pictures) in frames(&file) {
         let verdict = scorer.score(&path).unwrap();
-        let expected = expected(&file, &pixels);
+        let expected = expected(&file, &pictures);
         assert_eq!(
             verdict.raw_score,
             expected.frame.score,
@@ -120,11 +139,11 @@ const FRAMES: [&str; 4] = [
     "good/001.png",
 ];
 
-fn pixels_become_the_hosts_verdict(board: &Board) {
+fn pixels_become_the_hosts_verdict(board: &Board, levels: Levels) {
     let Some(programs) = build(board, true) else {
         return;
     };
-    let (file, folder) = (fitted(), tempfile::tempdir().unwrap());
+    let (file, folder) = (fitted(levels), tempfile::tempdir().unwrap());
     let bank = file.bank().unwrap();
     let network = Network::from_bytes(&file.host().network).unwrap();
     let flash = flash_file(board, folder.path(), "flash", &[]);
@@ -135,13 +154,18 @@ fn pixels_become_the_hosts_verdict(board: &Board) {
     let (_running, mut device) = switch_on(board, &program, &flash, &counted);
     assert!(device.takes_pixels(&file));
     device.update(&file, |_, _| ()).unwrap();
+    let backbone = backbone::open("edge-int8").unwrap();
+    let extractor = Extractor::for_bank(&file, &*backbone).unwrap();
     let grey = FRAMES.map(|name| {
-        let image = vod_host::image::load(&sample().join("test").join(name)).unwrap();
-        file.host().preprocess.resize(&image).unwrap()
+        let path = sample().join("test").join(name);
+        extractor.pictures(&path).unwrap()
     });
-    // A frame with colours, narrower than high.
-    let mut coloured = image::imageops::crop_imm(&grey[0], 0, 0, 64, 96).to_image();
-    for (x, y, pixel) in coloured.enumerate_pixels_mut() {
+    // A frame with colours, narrower than high; grey at its coarser levels.
+    let mut coloured: Vec<RgbImage> = (0..levels.count())
+        .map(|level| image::imageops::crop_imm(&grey[0][level], 0, 0, 64 >> level, 96 >> level))
+        .map(|part| part.to_image())
+        .collect();
+    for (x, y, pixel) in coloured[0].enumerate_pixels_mut() {
         pixel.0[0] = pixel.0[0].wrapping_add((x * 5) as u8);
         pixel.0[2] = pixel.0[2].wrapping_sub((y * 3) as u8);
     }
@@ -159,11 +183,10 @@ fn pixels_become_the_hosts_verdict(board: &Board) {
         }
     }
     // Features are still taken, and a frame of pixels that was begun is not in their way.
-    let features = int8::features(&network, grey[0].as_raw(), 128, 128).unwrap();
-    let grid = Grid::new(16, 16).unwrap();
-    assert!(device.compare(&bank, grid, &features).unwrap().equal());
+    let frame = features(&network, &grey[0]);
+    assert!(device.compare(&bank, &frame).unwrap().equal());
     // Wider than the rows that there is room for.
-    let wide = RgbImage::new(512, 8);
+    let wide: Vec<RgbImage> = (0..levels.count()).map(|_| RgbImage::new(512, 8)).collect();
     let refused = device.compare_pixels(&bank, &network, &wide).unwrap_err();
     assert!(refused.to_string().contains("room for"), "{refused}");
     assert!(device.statistics().unwrap().stack_bytes > 0);
@@ -171,23 +194,24 @@ fn pixels_become_the_hosts_verdict(board: &Board) {
 
 #[test]
 fn cortex_m4_takes_pixels() {
-    pixels_become_the_hosts_verdict(&BOARDS[0]);
+    pixels_become_the_hosts_verdict(&BOARDS[0], Levels::One);
 }
 
 #[test]
 fn cortex_m7_takes_pixels() {
-    pixels_become_the_hosts_verdict(&BOARDS[1]);
+    pixels_become_the_hosts_verdict(&BOARDS[1], Levels::Two);
 }
 
 #[test]
 fn cortex_m55_takes_pixels() {
-    pixels_become_the_hosts_verdict(&BOARDS[2]);
+    pixels_become_the_hosts_verdict(&BOARDS[2], Levels::Three);
 }
 
 /// Builds the C example for a target, has it score all images, and compares what it prints with the
 /// host's verdicts. `emulate` runs a program in a folder and gives what it printed.
 fn the_c_example_gives_the_hosts_verdict(
     target: &str,
+    levels: Levels,
     tools: &[&str],
     emulate: impl Fn(&Path, &Path) -> String,
 ) {
@@ -199,7 +223,7 @@ fn the_c_example_gives_the_hosts_verdict(
         return leave_out(&what, &format!("no library for {target}"));
     };
     let folder = tempfile::tempdir().unwrap();
-    let file = fitted();
+    let file = fitted(levels);
     for (artefact, name) in [
         (Artefact::bank(&file).unwrap(), "bank"),
         (Artefact::network(&file).unwrap(), "network"),
@@ -217,10 +241,10 @@ fn the_c_example_gives_the_hosts_verdict(
         build.env_remove(name);
     }
     output(&mut build);
-    for (path, pixels) in frames(&file) {
-        write_frame(folder.path(), &pixels);
+    for (path, pictures) in frames(&file) {
+        write_frame(folder.path(), &pictures);
         let text = emulate(folder.path(), &folder.path().join("example.elf"));
-        let expected = expected(&file, &pixels);
+        let expected = expected(&file, &pictures);
         let frame = expected.frame;
         let verdict = format!(
             "score {} threshold {} map_max {} {}",
@@ -262,14 +286,14 @@ fn machine(arguments: &[&str]) -> impl Fn(&Path, &Path) -> String {
 fn c_on_cortex_m4() {
     let tools = ["qemu-system-arm", "arm-none-eabi-gcc"];
     let m4 = machine(&["-M", "mps2-an386", "-cpu", "cortex-m4"]);
-    the_c_example_gives_the_hosts_verdict("thumbv7em-none-eabihf", &tools, m4);
+    the_c_example_gives_the_hosts_verdict("thumbv7em-none-eabihf", Levels::Two, &tools, m4);
 }
 
 #[test]
 fn c_on_cortex_m55() {
     let tools = ["qemu-system-arm", "arm-none-eabi-gcc"];
     let m55 = machine(&["-M", "mps3-an547"]);
-    the_c_example_gives_the_hosts_verdict("thumbv8m.main-none-eabihf", &tools, m55);
+    the_c_example_gives_the_hosts_verdict("thumbv8m.main-none-eabihf", Levels::One, &tools, m55);
 }
 
 #[test]
@@ -280,5 +304,10 @@ fn c_on_aarch64() {
         qemu.current_dir(folder);
         output(qemu.args(["-L", "/usr/aarch64-linux-gnu"]).arg(program))
     };
-    the_c_example_gives_the_hosts_verdict("aarch64-unknown-linux-gnu", &tools, linux);
+    the_c_example_gives_the_hosts_verdict(
+        "aarch64-unknown-linux-gnu",
+        Levels::Three,
+        &tools,
+        linux,
+    );
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use vod_core::bank::BankParts;
-use vod_core::{Bank, Grid};
+use vod_core::{Bank, Grid, LevelFeatures};
 use vod_host::bank_file::{BankFile, encode_parts};
 use vod_host::device::{Patience, host_verdict};
+use vod_host::score::Frame;
 use vod_protocol::{Client, ClientError, TimedRead};
 use vod_tests::boards::{BOARDS, Board, FLASH_LEN, Qemu, build, flash_file, qemu, switch_on};
 use vod_tests::{GOLDEN_IMAGES, fixture};
@@ -58,7 +59,9 @@ fn serves_golden_vectors(board: &Board) {
     assert!(device.update(&file, |_, _| ()).unwrap());
     let grid = Grid::new(16, 16).unwrap();
     for name in GOLDEN_IMAGES {
-        let found = device.compare(&bank, grid, &golden_features(name)).unwrap();
+        let found = device
+            .compare(&bank, &Frame::at_one_level(grid, &golden_features(name)))
+            .unwrap();
         assert!(found.equal(), "{name} on {}: {found:?}", board.name);
         assert!(found.device.cycles > 0);
     }
@@ -67,7 +70,12 @@ fn serves_golden_vectors(board: &Board) {
     for (height, width) in [(1, 16), (16, 1)] {
         let features = &golden_features(GOLDEN_IMAGES[1])[..16 * dimension];
         let grid = Grid::new(height, width).unwrap();
-        assert!(device.compare(&bank, grid, features).unwrap().equal());
+        assert!(
+            device
+                .compare(&bank, &Frame::at_one_level(grid, features))
+                .unwrap()
+                .equal()
+        );
     }
     let statistics = device.statistics().unwrap();
     assert_eq!((statistics.frames, statistics.damaged), (5, 0));
@@ -225,9 +233,10 @@ fn a_kill_at_any_byte_of_an_update_leaves_a_working_bank() {
         assert!(outcome.is_err() || generation == Some(2));
         kept += usize::from(generation == Some(1));
         updated += usize::from(generation == Some(2));
-        let verdict = device.score(grid, features).unwrap();
+        let level = LevelFeatures { grid, features };
+        let verdict = device.score(&[level]).unwrap();
         let view = Bank::from_bytes(bank).unwrap();
-        let (wanted, map) = host_verdict(&view, grid, features).unwrap();
+        let (wanted, map) = host_verdict(&view, &Frame::at_one_level(grid, features)).unwrap();
         assert_eq!(
             (verdict.score, verdict.threshold),
             (wanted.score, wanted.threshold)

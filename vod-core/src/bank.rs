@@ -236,12 +236,6 @@ impl<'a> Bank<'a> {
         Self::from_parts(parts)
     }
 
-    /// The same bank, for a device that gets frames at their input size only: it would compare the score
-    /// of one level with the threshold of several. `None` where the bank looks at several.
-    pub fn at_one_level(self) -> Option<Self> {
-        (self.parts.image_score.levels == Levels::One).then_some(self)
-    }
-
     /// Checks parts that are already decoded.
     ///
     /// # Errors
@@ -293,6 +287,10 @@ impl<'a> Bank<'a> {
             }
         }
         if !parts.cells.is_empty() {
+            // A place of the input size says nothing of one at half of it.
+            if parts.image_score.levels != Levels::One {
+                return field("image_score");
+            }
             let cells = height * width;
             if cells == 0 || parts.cells.len() != (cells + 1) * 4 {
                 return field("cells");

@@ -67,9 +67,9 @@ pub enum FrameError {
         /// Values that were given.
         found: usize,
     },
-    /// The map buffer is not `height * width` long.
+    /// The map buffer is not `height * width` long, or of another length than all levels together.
     MapLength {
-        /// Patches of the grid.
+        /// Patches of the grid, or of all of them.
         expected: usize,
         /// Length of the buffer.
         found: usize,
@@ -83,6 +83,13 @@ pub enum FrameError {
     },
     /// More rows were pushed than the grid has, or `finish` came too early.
     RowCount,
+    /// The frame was given at another number of levels than the bank looks at.
+    Levels {
+        /// Levels of the bank.
+        expected: usize,
+        /// Levels given.
+        found: usize,
+    },
 }
 
 impl fmt::Display for FrameError {
@@ -99,6 +106,10 @@ impl fmt::Display for FrameError {
                 write!(f, "scratch has {found} words, {expected} are needed")
             }
             Self::RowCount => f.write_str("number of pushed rows differs from the grid's height"),
+            Self::Levels { expected, found } => write!(
+                f,
+                "the bank looks at frames at {expected} levels, {found} were given"
+            ),
         }
     }
 }

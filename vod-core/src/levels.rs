@@ -1,11 +1,25 @@
 //! Several levels of one frame: its patches at the input size, at half of it and at a quarter.
 
+use crate::bank::Levels;
 use crate::error::FrameError;
 use crate::grid::Grid;
-use crate::scorer::FrameScore;
+use crate::map::rounded_mean;
+use crate::scorer::{FrameScore, Scorer};
 
 /// Fraction bits of a place between two patches.
 const PLACE_BITS: u32 = 8;
+
+/// Most levels below the finest.
+const COARSER: usize = Levels::ALL.len() - 1;
+
+/// What goes in at one level of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct LevelFeatures<'f> {
+    /// The level's patches.
+    pub grid: Grid,
+    /// Their features, `[height, width, dimension]`.
+    pub features: &'f [i8],
+}
 
 /// What one level of a frame gave.
 #[derive(Clone, Copy, Debug)]
@@ -39,21 +53,74 @@ pub fn merge_levels(
     for level in coarser {
         fits(level.grid, level.map.len())?;
     }
-    let count = coarser.len() as i64 + 1;
+    let count = coarser.len() + 1;
     let mut map_max = i32::MIN;
     for (y, row) in map.chunks_exact_mut(grid.width().max(1)).enumerate() {
         for (x, slot) in row.iter_mut().enumerate() {
             let there = coarser.iter().map(|level| level.at(grid, y, x));
-            *slot = mean(i64::from(*slot) + there.sum::<i64>(), count);
+            *slot = rounded_mean(i64::from(*slot) + there.sum::<i64>(), count);
             map_max = map_max.max(*slot);
         }
     }
     let scores = coarser.iter().map(|level| i64::from(level.frame.score));
     Ok(FrameScore {
-        score: mean(i64::from(fine.score) + scores.sum::<i64>(), count),
+        score: rounded_mean(i64::from(fine.score) + scores.sum::<i64>(), count),
         threshold: fine.threshold,
         map_max,
     })
+}
+
+impl Scorer<'_> {
+    /// Scores a whole frame at the levels that the bank looks at, the finest first. `map` has room for
+    /// the patches of all; the finest's, `[height, width]`, come first and are the frame's map, what
+    /// lies behind it are patch scores of the others. `scratch` is what the finest level needs
+    /// ([`Self::scratch_len_for`]), if none is larger.
+    ///
+    /// # Errors
+    /// [`FrameError::Levels`] where there are more or fewer levels than the bank looks at, others where
+    /// a length does not fit or the scratch is too short.
+    pub fn score_levels(
+        &self,
+        levels: &[LevelFeatures],
+        map: &mut [i32],
+        scratch: &mut [i32],
+    ) -> Result<FrameScore, FrameError> {
+        let wanted = self.bank().parts().image_score.levels.count();
+        let Some((fine, coarser)) = levels.split_first().filter(|_| levels.len() == wanted) else {
+            return Err(FrameError::Levels {
+                expected: wanted,
+                found: levels.len(),
+            });
+        };
+        let expected = levels.iter().map(|level| level.grid.len()).sum();
+        let found = map.len();
+        let wrong = FrameError::MapLength { expected, found };
+        if expected != found {
+            return Err(wrong);
+        }
+        let split = map.split_at_mut_checked(fine.grid.len());
+        let (map, mut rest) = split.ok_or(wrong)?;
+        let frame = self.score_level(fine, true, map, scratch)?;
+        let mut below = [Level {
+            frame,
+            grid: fine.grid,
+            map: &[],
+        }; COARSER];
+        for (slot, level) in below.iter_mut().zip(coarser) {
+            let split = rest.split_at_mut_checked(level.grid.len());
+            let (scores, behind) = split.ok_or(wrong)?;
+            *slot = Level {
+                frame: self.score_level(level, false, scores, scratch)?,
+                grid: level.grid,
+                map: scores,
+            };
+            rest = behind;
+        }
+        match below.get(..coarser.len()) {
+            None | Some([]) => Ok(frame),
+            Some(below) => merge_levels(frame, fine.grid, map, below),
+        }
+    }
 }
 
 impl Level<'_> {
@@ -75,23 +142,19 @@ impl Level<'_> {
     }
 }
 
-/// Mean of `count` scores with this sum, halves up.
-fn mean(sum: i64, count: i64) -> i32 {
-    (2 * sum + count).div_euclid(2 * count) as i32
-}
-
 /// The two patches of `to` whose centres lie around that of patch `i` of `from`, and how far from the
 /// first to the second, in 1/256.
 fn between(i: usize, from: usize, to: usize) -> (usize, usize, i64) {
-    // Sides are at most 4096 patches.
-    let (from, to) = (from.max(1) as i64, to.max(1) as i64);
+    // Sides are at most 4096 patches: below 2^32.
+    let (i, from, to) = (i as u32, (from as u32).max(1), (to as u32).max(1));
     let half = 1 << (PLACE_BITS - 1);
-    let place = (2 * i as i64 + 1) * to * half / from - half;
-    let place = place.clamp(0, (to - 1) << PLACE_BITS);
+    let place = ((2 * i + 1) * to * half / from).saturating_sub(half);
+    let place = place.min((to - 1) << PLACE_BITS);
     let first = place >> PLACE_BITS;
+    let across = place - (first << PLACE_BITS);
     (
         first as usize,
         (first + 1).min(to - 1) as usize,
-        place - (first << PLACE_BITS),
+        across.into(),
     )
 }

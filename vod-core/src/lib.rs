@@ -20,7 +20,7 @@ pub use arch::Kernel;
 pub use bank::{Bank, BankParts, ImageScore, Levels, MAX_GRID_SIDE, ScoreStage, ValueKind};
 pub use error::{BankError, FrameError};
 pub use grid::Grid;
-pub use levels::{Level, merge_levels};
+pub use levels::{Level, LevelFeatures, merge_levels};
 pub use map::{MAX_REGIONS, Region, regions};
 pub use pruned::SearchStats;
 pub use residual::{Nearest, residual};

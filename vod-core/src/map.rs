@@ -78,6 +78,13 @@ pub(crate) fn smooth_column<'r>(
     }
 }
 
+/// Mean of `count` scores with this sum, rounded to the nearest, halves up.
+#[cfg_attr(not(feature = "std"), inline(never))]
+pub(crate) fn rounded_mean(sum: i64, count: usize) -> i32 {
+    let count = (count as i64).max(1);
+    (sum + count / 2).div_euclid(count) as i32
+}
+
 /// Rows on either side that smoothing reaches.
 pub(crate) fn reach(taps: &[u16; MAX_TAPS]) -> usize {
     taps.iter().rposition(|&t| t != 0).unwrap_or(0)
@@ -117,6 +124,8 @@ impl<'s> Top<'s> {
         }
     }
 
+    // Called from several places, and code is what a device has little of.
+    #[cfg_attr(not(feature = "std"), inline(never))]
     pub(crate) fn offer(&mut self, value: i32) {
         if let Some(slot) = self.heap.get_mut(self.len) {
             *slot = value;
@@ -155,8 +164,7 @@ impl<'s> Top<'s> {
     pub(crate) fn mean(&self) -> i32 {
         let kept = self.heap.get(..self.len).unwrap_or_default();
         let sum: i64 = kept.iter().map(|&v| i64::from(v)).sum();
-        let count = (kept.len() as i64).max(1);
-        (sum + count / 2).div_euclid(count) as i32
+        rounded_mean(sum, kept.len())
     }
 }
 

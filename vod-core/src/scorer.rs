@@ -1,9 +1,10 @@
 //! Scoring of patches, rows and frames (method, steps 5, 7, 8; "The device's arithmetic").
 
 use crate::arch::{Kernel, QUERY_BLOCK};
-use crate::bank::{Bank, ScoreStage};
+use crate::bank::{Bank, Levels, ScoreStage};
 use crate::error::FrameError;
 use crate::grid::Grid;
+use crate::levels::LevelFeatures;
 use crate::map::{Top, reach, smooth_column, smooth_row};
 use crate::pruned::{self, SearchStats};
 use crate::residual::{Nearest, residual};
@@ -239,7 +240,7 @@ impl<'b> Scorer<'b> {
         Self::scratch_len(grid, reach(&parts.taps), parts.top_share)
     }
 
-    /// Starts a frame that arrives row by row.
+    /// Starts a frame, or one level of it, that arrives row by row.
     ///
     /// # Errors
     /// [`FrameError::Scratch`] where `scratch` is shorter than [`Self::scratch_len_for`];
@@ -305,7 +306,8 @@ impl<'b> Scorer<'b> {
     /// `[height, width]`, smoothed.
     ///
     /// # Errors
-    /// [`FrameError`] where a length does not fit the grid or the scratch is too short.
+    /// [`FrameError`] where a length does not fit the grid or the scratch is too short;
+    /// [`FrameError::Levels`] for a bank that looks at several levels ([`Self::score_levels`]).
     pub fn score_frame(
         &self,
         grid: Grid,
@@ -313,12 +315,11 @@ impl<'b> Scorer<'b> {
         map: &mut [i32],
         scratch: &mut [i32],
     ) -> Result<FrameScore, FrameError> {
-        let row_len = grid.width() * self.bank.dimension();
-        let expected = row_len.saturating_mul(grid.height());
-        if features.len() != expected {
-            return Err(FrameError::FeatureLength {
-                expected,
-                found: features.len(),
+        let levels = self.bank.parts().image_score.levels;
+        if levels != Levels::One {
+            return Err(FrameError::Levels {
+                expected: levels.count(),
+                found: 1,
             });
         }
         if map.len() != grid.len() {
@@ -327,14 +328,46 @@ impl<'b> Scorer<'b> {
                 found: map.len(),
             });
         }
+        // Not by way of `score_levels`: firmware for one level need not hold what merges several.
+        self.score_level(&LevelFeatures { grid, features }, true, map, scratch)
+    }
+
+    /// Scores one level into `map`, `[height, width]`: its smoothed map, or its patch scores.
+    pub(crate) fn score_level(
+        &self,
+        level: &LevelFeatures,
+        smoothed: bool,
+        map: &mut [i32],
+        scratch: &mut [i32],
+    ) -> Result<FrameScore, FrameError> {
+        let LevelFeatures { grid, features } = *level;
+        let row_len = grid.width() * self.bank.dimension();
+        let expected = row_len.saturating_mul(grid.height());
+        if features.len() != expected {
+            return Err(FrameError::FeatureLength {
+                expected,
+                found: features.len(),
+            });
+        }
         let mut stream = self.stream(grid, scratch)?;
         let mut map_rows = map.chunks_exact_mut(grid.width().max(1));
         let mut ahead = Ahead::new();
         for y in 0..grid.height() {
             stream.push_known(features.get(y * row_len..).unwrap_or_default(), &mut ahead)?;
+            if !smoothed {
+                let row = map_rows.next().into_iter().flatten();
+                for (slot, &score) in row.zip(stream.patch_scores()) {
+                    *slot = score;
+                }
+            }
             while stream.ready() {
-                let Some(out) = map_rows.next() else { break };
-                stream.pop_row(out);
+                if !smoothed {
+                    stream.skip_row();
+                } else if let Some(out) = map_rows.next() {
+                    stream.pop_row(out);
+                } else {
+                    break;
+                }
             }
         }
         stream.finish()
@@ -415,7 +448,7 @@ impl Nearest {
     };
 }
 
-/// A frame in the making: rows of patch features in, rows of the smoothed map out.
+/// A frame in the making, at one level: rows of patch features in, rows of the smoothed map out.
 ///
 /// The smoothed row `y` is ready once row `y + reach` was pushed, `reach` being that of the
 /// smoothing kernel; the last ones are ready after the last push. RAM is `2 * reach + 2` rows of
@@ -536,7 +569,16 @@ impl Stream<'_, '_> {
         true
     }
 
-    /// The verdict, once every row was pushed and popped.
+    /// As [`Self::pop_row`], for a map that is not wanted; [`Self::patch_scores`] are lost.
+    pub fn skip_row(&mut self) -> bool {
+        let raw = core::mem::take(&mut self.raw);
+        let popped = self.pop_row(raw);
+        self.raw = raw;
+        popped
+    }
+
+    /// The verdict, once every row was pushed and popped; of a bank that looks at several levels, what
+    /// this level has to say ([`crate::merge_levels`]).
     ///
     /// # Errors
     /// [`FrameError::RowCount`] where rows are missing.

@@ -5,8 +5,8 @@ mod common;
 use common::{TestBank, noise};
 use proptest::prelude::*;
 use vod_core::{
-    Bank, FrameError, FrameScore, Grid, ImageScore, Kernel, Level, Nearest, ScoreStage, Scorer,
-    ValueKind, decompose, merge_levels, regions, residual, weighted_values,
+    Bank, FrameError, FrameScore, Grid, ImageScore, Kernel, Level, LevelFeatures, Levels, Nearest,
+    ScoreStage, Scorer, ValueKind, decompose, merge_levels, regions, residual, weighted_values,
 };
 
 /// The definition, in plain words.
@@ -183,6 +183,87 @@ fn two_levels_are_averaged() {
         i32::MAX / 2
     );
     assert_eq!(map, [i32::MAX / 2]);
+}
+
+/// All levels at once are the levels one by one, row by row, and then merged.
+#[test]
+fn a_frame_at_its_levels_is_their_merger() {
+    let grids = [(9, 7), (5, 4), (3, 2)].map(|(height, width)| Grid::new(height, width).unwrap());
+    let frames = [1, 2, 3].map(|seed| noise(seed, 9 * 7 * 4));
+    let mut test = TestBank::new(4, noise(9, 40));
+    for (stage, levels) in [ScoreStage::Raw, ScoreStage::Smoothed, ScoreStage::Both]
+        .into_iter()
+        .flat_map(|stage| Levels::ALL.map(|levels| (stage, levels)))
+    {
+        test.image_score = ImageScore {
+            stage,
+            margin: 8000,
+            levels,
+        };
+        let bytes = test.bytes();
+        let bank = Bank::from_bytes(&bytes).unwrap();
+        let scorer = Scorer::new(&bank);
+        let given: Vec<LevelFeatures> = std::iter::zip(grids, &frames)
+            .map(|(grid, features)| LevelFeatures {
+                grid,
+                features: &features[..grid.len() * 4],
+            })
+            .collect();
+        let mut scratch = vec![0; scorer.scratch_len_for(grids[0])];
+        let streamed: Vec<(FrameScore, Vec<i32>, Vec<i32>)> = given
+            .iter()
+            .map(|level| {
+                let width = level.grid.width();
+                let mut stream = scorer.stream(level.grid, &mut scratch).unwrap();
+                let (mut sharp, mut smoothed) = (Vec::new(), Vec::new());
+                for row in level.features.chunks(width * 4) {
+                    stream.push_row(row).unwrap();
+                    sharp.extend_from_slice(stream.patch_scores());
+                    let mut out = vec![0; width];
+                    while stream.pop_row(&mut out) {
+                        smoothed.extend_from_slice(&out);
+                    }
+                }
+                (stream.finish().unwrap(), sharp, smoothed)
+            })
+            .collect();
+        let count = levels.count();
+        let coarser: Vec<Level> = (1..count)
+            .map(|i| Level {
+                frame: streamed[i].0,
+                grid: grids[i],
+                map: &streamed[i].1,
+            })
+            .collect();
+        let mut expected_map = streamed[0].2.clone();
+        let expected = merge_levels(streamed[0].0, grids[0], &mut expected_map, &coarser).unwrap();
+
+        let patches: usize = grids[..count].iter().map(|grid| grid.len()).sum();
+        let mut map = vec![0; patches];
+        let found = scorer.score_levels(&given[..count], &mut map, &mut scratch);
+        assert_eq!(found, Ok(expected), "{stage:?} {levels:?}");
+        assert_eq!(map[..grids[0].len()], expected_map, "{stage:?} {levels:?}");
+
+        let short = scorer.score_levels(&given[..count], &mut map[1..], &mut scratch);
+        let wrong = FrameError::MapLength {
+            expected: patches,
+            found: patches - 1,
+        };
+        assert_eq!(short, Err(wrong));
+        let mut one = vec![0; grids[0].len()];
+        let alone = scorer.score_frame(grids[0], given[0].features, &mut one, &mut scratch);
+        let several = FrameError::Levels {
+            expected: count,
+            found: 1,
+        };
+        assert_eq!(alone.err(), (count > 1).then_some(several));
+        let none = scorer.score_levels(&[], &mut [], &mut scratch);
+        let none_given = FrameError::Levels {
+            expected: count,
+            found: 0,
+        };
+        assert_eq!(none, Err(none_given));
+    }
 }
 
 /// Each level counts alike, and the nearest whole number is taken, halves up.

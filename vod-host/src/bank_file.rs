@@ -178,14 +178,9 @@ impl BankFile {
     /// The bank without its host section: all that a device reads.
     ///
     /// # Errors
-    /// [`Error::Data`] for a bank that looks at several levels: firmware gets a frame at one.
+    /// None in practice, see [`Self::bank`].
     pub fn device_bytes(&self) -> Result<Vec<u8>> {
         let bank = self.bank().map_err(|e| Error::Fit(e.to_string()))?;
-        let bank = bank.at_one_level().ok_or_else(|| {
-            let reason =
-                "the bank looks at frames at several sizes, firmware at one; fit it with `--levels 1`";
-            Error::Data(reason.into())
-        })?;
         encode_parts(&BankParts {
             host: &[],
             ..bank.parts().clone()

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use vod_core::Levels;
 use vod_core::conv::Network;
 
 use crate::bank_file::BankFile;
@@ -46,9 +47,13 @@ impl Artefact {
             || "frames of any size".to_string(),
             |grid| format!("frames of {} x {} patches", grid.height(), grid.width()),
         );
+        let levels = match file.levels() {
+            Levels::One => String::new(),
+            several => format!(", at {} levels", several.count()),
+        };
         let description = vec![
             format!(
-                "Reference bank of VOD, format version {}: {} rows of {} channels, {grid}.",
+                "Reference bank of VOD, format version {}: {} rows of {} channels, {grid}{levels}.",
                 vod_core::bank::VERSION,
                 view.row_count(),
                 view.dimension()

@@ -185,16 +185,32 @@ impl<'b> Extractor<'b> {
     /// # Errors
     /// [`Error::Model`] where the backbone fails.
     pub fn pyramid_of_input(&self, input: &RgbImage) -> Result<Pyramid> {
-        let multiple = self.backbone().manifest().input.multiple;
-        let (width, height) = input.dimensions();
-        let coarser = (1..self.levels.count()).map(|level| {
-            let side = |side: u32| side.div_ceil(1 << level).div_ceil(multiple) * multiple;
-            self.features_at(&resize(input, side(width), side(height))?, level)
-        });
+        let coarser = (1..self.levels.count())
+            .map(|level| self.features_at(&self.coarser_picture(input, level)?, level));
         Ok(Pyramid {
             fine: self.features_of_input(input)?,
             coarser: coarser.collect::<Result<_>>()?,
         })
+    }
+
+    /// The pictures of an image file that the backbone looks at, one for each level, the input size
+    /// first; without what the backbone is given beyond their edges.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn pictures(&self, path: &Path) -> Result<Vec<RgbImage>> {
+        let (input, _) = self.preprocess.load(path)?;
+        let coarser = (1..self.levels.count()).map(|level| self.coarser_picture(&input, level));
+        let coarser: Vec<_> = coarser.collect::<Result<_>>()?;
+        Ok(std::iter::once(input).chain(coarser).collect())
+    }
+
+    /// What an input is at a level: its sides halved as often, up to what the backbone takes.
+    fn coarser_picture(&self, input: &RgbImage, level: usize) -> Result<RgbImage> {
+        let multiple = self.backbone().manifest().input.multiple;
+        let (width, height) = input.dimensions();
+        let side = |side: u32| side.div_ceil(1 << level).div_ceil(multiple) * multiple;
+        resize(input, side(width), side(height))
     }
 
     /// Patch features of an upright RGB image.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use nalgebra::{Point2, Scale2};
 use ndarray::{Array2, Axis};
 use serde::Serialize;
-use vod_core::{Bank, FrameScore, Grid, Level, Scorer, merge_levels, regions};
+use vod_core::{Bank, FrameError, FrameScore, Grid, LevelFeatures, Levels, Scorer, regions};
 
 use crate::backbone::Backbone;
 use crate::bank_file::BankFile;
@@ -306,7 +306,7 @@ pub fn pixel_regions(
     explain: impl Fn(usize) -> Option<Explanation>,
 ) -> Result<Vec<PixelRegion>> {
     let (height, width) = map.dim();
-    let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
+    let grid = Grid::new(height, width).ok_or(FrameError::Grid)?;
     let mut labels = vec![0; grid.len()];
     let to_pixels = Scale2::new(
         f64::from(size.0) / width as f64,
@@ -356,58 +356,59 @@ pub struct Frame {
     pub coarser: Vec<(Grid, Vec<i8>)>,
 }
 
+impl Frame {
+    /// One of `[height, width, D]` features at the input size alone.
+    pub fn at_one_level(grid: Grid, features: &[i8]) -> Self {
+        Self {
+            grid,
+            features: features.to_vec(),
+            coarser: Vec::new(),
+        }
+    }
+
+    /// Patches of all levels.
+    pub fn patches(&self) -> usize {
+        let coarser = self.coarser.iter().map(|(grid, _)| grid.len());
+        self.grid.len() + coarser.sum::<usize>()
+    }
+
+    /// The frame at so many levels, the input size first; `None` where it has fewer.
+    pub fn at_levels(&self, levels: Levels) -> Option<Vec<LevelFeatures<'_>>> {
+        let coarser = self.coarser.get(..levels.count() - 1)?;
+        let fine = LevelFeatures {
+            grid: self.grid,
+            features: &self.features,
+        };
+        let coarser = coarser.iter().map(|(grid, features)| LevelFeatures {
+            grid: *grid,
+            features,
+        });
+        Some(std::iter::once(fine).chain(coarser).collect())
+    }
+}
+
 /// Scores a frame at the bank's levels; gives its score and its map, `[height, width]` of the
 /// input size.
 ///
 /// # Errors
-/// [`Error::Frame`] where the features do not fit the bank, [`Error::Data`] where a level is missing.
+/// [`Error::Frame`] where the features do not fit the bank, or a level is missing.
 pub fn score_levels(bank: &Bank, frame: &Frame) -> Result<(FrameScore, Array2<i32>)> {
-    let (height, width) = (frame.grid.height(), frame.grid.width());
-    let (fine, mut map) = score_frame(bank, height, width, &frame.features)?;
-    let levels = bank.parts().image_score.levels.count();
-    let Some(coarser) = frame.coarser.get(..levels - 1) else {
-        return Err(Error::Data(format!(
-            "the bank looks at frames at {levels} sizes, this one has features of {}",
-            frame.coarser.len() + 1
-        )));
-    };
-    if coarser.is_empty() {
-        return Ok((fine, map));
-    }
-    let scored = coarser.iter().map(|(grid, features)| {
-        let (frame, map) = score_coarser(bank, *grid, features)?;
-        Ok((frame, *grid, map))
-    });
-    let scored: Vec<_> = scored.collect::<Result<_>>()?;
-    let coarser: Vec<Level> = scored
-        .iter()
-        .map(|(frame, grid, map)| Level {
-            frame: *frame,
-            grid: *grid,
-            map,
-        })
-        .collect();
-    let map_of_all = map.as_slice_mut().unwrap_or_default();
-    let merged = merge_levels(fine, frame.grid, map_of_all, &coarser)?;
-    Ok((merged, map))
-}
-
-/// Scores int8 features `[height, width, D]` of a coarser level; gives its score and its patch scores.
-fn score_coarser(bank: &Bank, grid: Grid, features: &[i8]) -> Result<(FrameScore, Vec<i32>)> {
+    let levels = bank.parts().image_score.levels;
+    let given = frame.at_levels(levels).ok_or_else(|| FrameError::Levels {
+        expected: levels.count(),
+        found: frame.coarser.len() + 1,
+    })?;
     let scorer = Scorer::new(bank);
-    let mut scratch = vec![0; scorer.scratch_len_for(grid)];
-    let mut stream = scorer.stream(grid, &mut scratch)?;
-    let mut scores = Vec::with_capacity(grid.len());
-    let mut smoothed = vec![0; grid.width()];
-    for row in features.chunks_exact(grid.width() * bank.dimension()) {
-        stream.push_row(row)?;
-        scores.extend_from_slice(stream.patch_scores());
-        while stream.pop_row(&mut smoothed) {}
-    }
-    Ok((stream.finish()?, scores))
+    let mut map = vec![0; given.iter().map(|level| level.grid.len()).sum()];
+    let mut scratch = vec![0; scorer.scratch_len_for(frame.grid)];
+    let score = scorer.score_levels(&given, &mut map, &mut scratch)?;
+    map.truncate(frame.grid.len());
+    let sides = (frame.grid.height(), frame.grid.width());
+    let map = Array2::from_shape_vec(sides, map).map_err(|_| FrameError::Grid)?;
+    Ok((score, map))
 }
 
-/// Scores int8 features `[height, width, D]` of one level; gives its score and its smoothed map.
+/// Scores int8 features `[height, width, D]` against a bank of one level; gives their score and smoothed map.
 ///
 /// # Errors
 /// [`Error::Frame`] where they do not fit the bank.
@@ -417,12 +418,6 @@ pub fn score_frame(
     width: usize,
     features: &[i8],
 ) -> Result<(FrameScore, Array2<i32>)> {
-    let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
-    let scorer = Scorer::new(bank);
-    let mut map = vec![0; grid.len()];
-    let mut scratch = vec![0; scorer.scratch_len_for(grid)];
-    let frame = scorer.score_frame(grid, features, &mut map, &mut scratch)?;
-    let map =
-        Array2::from_shape_vec((height, width), map).map_err(|_| vod_core::FrameError::Grid)?;
-    Ok((frame, map))
+    let grid = Grid::new(height, width).ok_or(FrameError::Grid)?;
+    score_levels(bank, &Frame::at_one_level(grid, features))
 }

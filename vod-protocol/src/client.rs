@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use embedded_io::{Error as _, ErrorKind, Read, Write};
-use vod_core::Grid;
+use vod_core::LevelFeatures;
 
 use crate::frame::{END, Header, Inbox, MAX_DATA, MAX_FRAME, decode, encode};
 use crate::message::{
@@ -69,6 +69,17 @@ impl<E: fmt::Display> fmt::Display for ClientError<E> {
 }
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for ClientError<E> {}
+
+/// Pixels of one level of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct LevelPixels<'p> {
+    /// Rows of pixels.
+    pub height: u16,
+    /// Pixels of a row.
+    pub width: u16,
+    /// 8 bits a colour, RGB or grey, `[height, width, colours]`.
+    pub pixels: &'p [u8],
+}
 
 /// A session with a device.
 #[derive(Debug)]
@@ -196,50 +207,65 @@ impl<S: TimedRead + Write> Client<S> {
         })
     }
 
-    /// Has a frame scored: `features` is `[height, width, dimension]`.
+    /// Has a frame scored at the levels of the bank, the input size first.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub fn score(&mut self, grid: Grid, features: &[i8]) -> Result<Verdict, ClientError<S::Error>> {
-        // A grid's sides are at most 4096.
-        let (height, width) = (grid.height() as u16, grid.width() as u16);
-        let begin = Request::FrameBegin { height, width };
-        self.frame(&begin, bytemuck::cast_slice(features))
+    /// [`ClientError`]; [`Refusal::Levels`] for more or fewer levels than the device's bank looks at.
+    pub fn score(&mut self, levels: &[LevelFeatures]) -> Result<Verdict, ClientError<S::Error>> {
+        for (number, level) in levels.iter().enumerate() {
+            // A grid's sides are at most 4096.
+            let (height, width) = (level.grid.height() as u16, level.grid.width() as u16);
+            let begin = match number {
+                0 => Request::FrameBegin { height, width },
+                _ => Request::Level { height, width },
+            };
+            self.level(&begin, bytemuck::cast_slice(level.features))?;
+        }
+        self.verdict()
     }
 
-    /// Has a frame of pixels scored by a device that runs the network itself: `pixels` is
-    /// `[height, width, colours]`, RGB or grey, 8 bits a colour.
+    /// Has a frame of pixels scored by a device that runs the network itself, at the levels of the
+    /// bank, the input size first. All are RGB, or all are grey.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// As [`Self::score`].
     pub fn score_pixels(
         &mut self,
-        height: u16,
-        width: u16,
-        pixels: &[u8],
+        levels: &[LevelPixels],
     ) -> Result<Verdict, ClientError<S::Error>> {
-        let area = usize::from(height) * usize::from(width);
-        let colours = pixels.len().checked_div(area).unwrap_or(0);
-        let begin = Request::PixelsBegin {
-            height,
-            width,
-            colours: u8::try_from(colours).map_err(|_| ClientError::Unexpected)?,
-        };
-        self.frame(&begin, pixels)
+        for (number, level) in levels.iter().enumerate() {
+            let LevelPixels { height, width, .. } = *level;
+            let area = usize::from(height) * usize::from(width);
+            let colours = level.pixels.len().checked_div(area).unwrap_or(0);
+            let begin = match number {
+                0 => Request::PixelsBegin {
+                    height,
+                    width,
+                    colours: u8::try_from(colours).map_err(|_| ClientError::Unexpected)?,
+                },
+                _ => Request::Level { height, width },
+            };
+            self.level(&begin, level.pixels)?;
+        }
+        self.verdict()
     }
 
-    /// Sends a frame, asks for its verdict.
-    fn frame(&mut self, begin: &Request, bytes: &[u8]) -> Result<Verdict, ClientError<S::Error>> {
+    /// Sends one level of a frame.
+    fn level(&mut self, begin: &Request, bytes: &[u8]) -> Result<(), ClientError<S::Error>> {
         self.progress(begin)?;
         let part = |offset, data| Request::FrameChunk { offset, data };
-        self.parts(bytes, part, &mut |_| ())?;
+        self.parts(bytes, part, &mut |_| ())
+    }
+
+    /// Asks for the verdict on the frame that was sent.
+    fn verdict(&mut self) -> Result<Verdict, ClientError<S::Error>> {
         self.ask(&Request::FrameFinish, |response| match response {
             Response::Verdict(verdict) => Some(verdict),
             _ => None,
         })
     }
 
-    /// Reads the smoothed map of the frame that was scored last, `[height, width]`.
+    /// Reads the map of the frame that was scored last, `[height, width]`.
     ///
     /// # Errors
     /// [`ClientError`].

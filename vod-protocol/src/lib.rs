@@ -12,7 +12,7 @@ mod frame;
 mod message;
 mod responder;
 
-pub use client::{Client, ClientError, Patience, TimedRead};
+pub use client::{Client, ClientError, LevelPixels, Patience, TimedRead};
 pub use frame::{FRAME_OVERHEAD, FrameError, Header, Inbox, MAX_DATA, MAX_FRAME, decode, encode};
 pub use message::{
     BankInfo, DeviceInfo, NetworkRun, Refusal, Request, Response, Statistics, Text, VERSION,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use vod_core::{MAX_REGIONS, Region};
 
 /// Version of the protocol; a device with another one is not talked to.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// A short name.
 pub type Text = String<32>;
@@ -34,14 +34,14 @@ pub enum Request<'a> {
     },
     /// Checks the new bank and switches to it.
     UpdateFinish,
-    /// Starts a frame of `height x width` patches; one that is unfinished is dropped.
+    /// Starts a frame of `height x width` patches at the input size; one that is unfinished is dropped.
     FrameBegin {
         /// Rows of patches.
         height: u16,
         /// Patches of a row.
         width: u16,
     },
-    /// The next part of the frame: int8 features, `[height, width, dimension]`, or what
+    /// The next part of the frame's level: int8 features, `[height, width, dimension]`, or what
     /// [`Self::PixelsBegin`] says.
     FrameChunk {
         /// Where it belongs; what was received so far, parts come in order.
@@ -49,9 +49,9 @@ pub enum Request<'a> {
         /// The part; it may end within a row or a patch.
         data: &'a [u8],
     },
-    /// The verdict, once the whole frame was sent.
+    /// The verdict, once the whole frame was sent, at all levels of the bank.
     FrameFinish,
-    /// A part of the last frame's smoothed map.
+    /// A part of the last frame's map.
     Map {
         /// First patch.
         offset: u32,
@@ -70,6 +70,14 @@ pub enum Request<'a> {
         width: u16,
         /// Colours of a pixel: 3 (RGB) or 1 (grey).
         colours: u8,
+    },
+    /// Starts the next coarser level of the frame, once the one before was sent: `height x width`
+    /// patches, or pixels of as many colours. Offsets start at 0 again.
+    Level {
+        /// Rows of patches or pixels.
+        height: u16,
+        /// Patches or pixels of a row.
+        width: u16,
     },
 }
 
@@ -120,7 +128,7 @@ pub struct DeviceInfo {
     /// Longest row of features, bytes. Where the device runs networks: the bytes of rows between a
     /// network's layers and of a pixel row, too.
     pub max_row: u32,
-    /// Most patches of a frame.
+    /// Most patches of a frame, those of all its levels together.
     pub max_patches: u32,
     /// Longest bank, and the network behind it, bytes.
     pub max_bank: u32,
@@ -148,6 +156,8 @@ pub struct BankInfo {
     pub dimension: u16,
     /// Reference rows.
     pub rows: u32,
+    /// Levels at which it looks at a frame: that many have to be sent.
+    pub levels: u8,
     /// Image score from which a frame is anomalous.
     pub threshold: i32,
     /// Smoothed score from which a patch belongs to a region.
@@ -178,7 +188,8 @@ pub struct Verdict {
 pub struct NetworkRun {
     /// Cycles that it took.
     pub cycles: u64,
-    /// CRC-32 (ISO-HDLC) of all int8 features, `[height, width, dimension]`.
+    /// CRC-32 (ISO-HDLC) of all int8 features, `[height, width, dimension]`, those of coarser levels
+    /// behind those of finer ones.
     pub features: u32,
 }
 
@@ -247,6 +258,11 @@ pub enum Refusal {
     Flash,
     /// The firmware runs no network, or the bank in use came without one.
     NoNetwork,
+    /// The bank in use looks at frames at another number of levels.
+    Levels {
+        /// How many it looks at.
+        expected: u8,
+    },
 }
 
 impl core::fmt::Display for Refusal {
@@ -269,6 +285,12 @@ impl core::fmt::Display for Refusal {
             }
             Self::Flash => f.write_str("its flash could not be erased or written"),
             Self::NoNetwork => f.write_str("it has no network, and takes features only"),
+            Self::Levels { expected } => {
+                write!(
+                    f,
+                    "its bank looks at frames at {expected} levels, no more and no fewer"
+                )
+            }
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The state machine: one request in, one answer out.
 
+use heapless::Vec;
 #[cfg(feature = "pixels")]
 use vod_core::conv::{COLOURS, Network};
-use vod_core::{Grid, Kernel, PausedStream, Scorer, Stream, regions};
+use vod_core::{
+    FrameScore, Grid, Kernel, Level, Levels, PausedStream, Scorer, Stream, merge_levels, regions,
+};
 use vod_protocol::{
     BankInfo, DeviceInfo, NetworkRun, Refusal, Request, Response, Statistics, Text, VERSION,
     Verdict,
@@ -11,7 +14,7 @@ use vod_protocol::{
 use crate::board::Board;
 use crate::memory::Memory;
 #[cfg(feature = "pixels")]
-use crate::pixels::Pixels;
+use crate::pixels::{Pixels, Tally};
 use crate::slots::{Slot, Stored, Update};
 
 /// What follows an answer.
@@ -46,19 +49,47 @@ pub struct Device<'d, 'm, S> {
 #[derive(Debug)]
 enum Frame {
     None,
-    Rows(Incoming),
+    Begun(Begun),
     /// Patches of the map that can be read.
     Scored(usize),
 }
 
-/// A frame whose rows arrive: of features, or of pixels.
+/// A frame that is received, level by level.
+#[derive(Debug)]
+struct Begun {
+    /// Levels that were scored, the finest first.
+    scored: Vec<(Grid, FrameScore), { Levels::ALL.len() }>,
+    /// The level whose rows arrive.
+    level: Option<Incoming>,
+    /// Cycles that scoring took so far.
+    cycles: u64,
+    /// Where pixels arrive: colours of a pixel, and what the network did so far.
+    #[cfg(feature = "pixels")]
+    pixels: Option<(usize, Tally)>,
+}
+
+impl Begun {
+    /// Patches of the levels that were scored.
+    fn patches(&self) -> usize {
+        self.scored.iter().map(|(grid, _)| grid.len()).sum()
+    }
+
+    fn network(&self) -> Option<NetworkRun> {
+        #[cfg(feature = "pixels")]
+        return self.pixels.as_ref().map(|(_, tally)| tally.summary());
+        #[cfg(not(feature = "pixels"))]
+        None
+    }
+}
+
+/// A level whose rows arrive: of features, or of pixels.
 #[derive(Debug)]
 struct Incoming {
     scoring: Scoring,
     /// Bytes of a row, and where in [`Memory::row`] it is gathered.
     row_len: usize,
     row_start: usize,
-    /// Bytes of the frame, all and so far.
+    /// Bytes of the level, all and so far.
     length: usize,
     received: usize,
     #[cfg(feature = "pixels")]
@@ -66,19 +97,21 @@ struct Incoming {
 }
 
 impl Incoming {
-    fn network(&self) -> Option<NetworkRun> {
-        #[cfg(feature = "pixels")]
-        return self.pixels.as_ref().map(Pixels::summary);
-        #[cfg(not(feature = "pixels"))]
-        None
+    /// Why the frame can't go on without the rest.
+    fn incomplete(&self) -> Refusal {
+        Refusal::Incomplete {
+            missing: (self.length - self.received) as u32,
+        }
     }
 }
 
-/// How far the scoring of a frame is.
+/// How far the scoring of a level is.
 #[derive(Clone, Copy, Debug)]
 struct Scoring {
     grid: Grid,
     stream: PausedStream,
+    /// Where its map lies: behind those of the finer levels, which alone are smoothed.
+    map_start: usize,
     /// Rows of the map that are there.
     map_rows: usize,
     cycles: u64,
@@ -99,7 +132,16 @@ impl Scoring {
         let mut stream = stream.map_err(|_| Refusal::Grid)?;
         stream.push_row(features).map_err(|_| Refusal::Grid)?;
         let width = self.grid.width().max(1);
+        let map = map.get_mut(self.map_start..).unwrap_or_default();
         let mut rows = map.chunks_exact_mut(width).skip(self.map_rows);
+        if self.map_start > 0 {
+            let row = rows.next().into_iter().flatten();
+            for (slot, &score) in row.zip(stream.patch_scores()) {
+                *slot = score;
+            }
+            self.map_rows += 1;
+            while stream.skip_row() {}
+        }
         while stream.ready() {
             let Some(row) = rows.next() else { break };
             if !stream.pop_row(row) {
@@ -161,7 +203,13 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
                 }
                 answer
             }
-            Request::FrameBegin { height, width } => self.begin_features(height, width),
+            Request::FrameBegin { height, width } => {
+                self.begin_frame(
+                    #[cfg(feature = "pixels")]
+                    None,
+                );
+                self.begin_level(height.into(), width.into())
+            }
             #[cfg(feature = "pixels")]
             Request::PixelsBegin {
                 height,
@@ -170,6 +218,7 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
             } => self.begin_pixels(height.into(), width.into(), colours.into()),
             #[cfg(not(feature = "pixels"))]
             Request::PixelsBegin { .. } => Err(Refusal::NoNetwork),
+            Request::Level { height, width } => self.begin_level(height.into(), width.into()),
             Request::FrameChunk { offset, data } => self.continue_frame(offset, data, board),
             Request::FrameFinish => self.finish_frame(board),
             Request::Map { offset } => self.map(offset),
@@ -230,23 +279,15 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         finished.map(|()| Response::Updated)
     }
 
-    fn begin_features(&mut self, height: u16, width: u16) -> Result<Response<'static>, Refusal> {
-        self.frame = Frame::None;
-        let (_, scorer) = self.bank.as_ref().ok_or(Refusal::NoBank)?;
-        let grid = Grid::new(height.into(), width.into()).ok_or(Refusal::Grid)?;
-        let row_len = grid.width() * scorer.bank().dimension();
-        room(row_len, self.memory.row.len())?;
-        let scoring = self.begin_scoring(grid)?;
-        self.frame = Frame::Rows(Incoming {
-            scoring,
-            row_len,
-            row_start: 0,
-            length: row_len.saturating_mul(grid.height()),
-            received: 0,
+    /// Starts a frame without any level.
+    fn begin_frame(&mut self, #[cfg(feature = "pixels")] pixels: Option<(usize, Tally)>) {
+        self.frame = Frame::Begun(Begun {
+            scored: Vec::new(),
+            level: None,
+            cycles: 0,
             #[cfg(feature = "pixels")]
-            pixels: None,
+            pixels,
         });
-        Ok(Response::Progress { received: 0 })
     }
 
     #[cfg(feature = "pixels")]
@@ -260,37 +301,78 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         if self.bank.is_none() {
             return Err(Refusal::NoBank);
         }
-        let network = self.network.ok_or(Refusal::NoNetwork)?;
-        let sizes = network.grid(height, width);
-        let sizes = sizes.zip(network.scratch_len(height, width));
-        let (grid, rows_len) = sizes.ok_or(Refusal::Grid)?;
+        if self.network.is_none() {
+            return Err(Refusal::NoNetwork);
+        }
         if colours != 1 && colours != COLOURS {
             return Err(Refusal::Grid);
         }
-        // Sides that a network takes are at most 4096.
-        let row_len = width * colours;
-        room(rows_len.saturating_add(row_len), self.memory.row.len())?;
-        let scoring = self.begin_scoring(grid)?;
-        let pixels = Pixels::begin(network, height, width, self.memory.row)?;
-        self.frame = Frame::Rows(Incoming {
-            scoring,
-            row_len,
-            row_start: pixels.rows_len,
-            length: row_len.saturating_mul(height),
-            received: 0,
-            pixels: Some(pixels),
-        });
+        self.begin_frame(Some((colours, Tally::new())));
+        self.begin_level(height, width)
+    }
+
+    /// Starts the next level of the frame that was begun; without room for it, there is no frame.
+    fn begin_level(&mut self, height: usize, width: usize) -> Result<Response<'static>, Refusal> {
+        let Frame::Begun(mut frame) = core::mem::replace(&mut self.frame, Frame::None) else {
+            return Err(Refusal::NotBegun);
+        };
+        frame.level = Some(self.level(&frame, height, width)?);
+        self.frame = Frame::Begun(frame);
         Ok(Response::Progress { received: 0 })
     }
 
-    fn begin_scoring(&mut self, grid: Grid) -> Result<Scoring, Refusal> {
+    fn level(&mut self, frame: &Begun, height: usize, width: usize) -> Result<Incoming, Refusal> {
+        let (info, scorer) = self.bank.as_ref().ok_or(Refusal::NoBank)?;
+        if let Some(level) = &frame.level {
+            return Err(level.incomplete());
+        }
+        if frame.scored.len() >= usize::from(info.levels) {
+            let expected = info.levels;
+            return Err(Refusal::Levels { expected });
+        }
+        #[cfg(feature = "pixels")]
+        if let Some((colours, _)) = frame.pixels {
+            let network = self.network.ok_or(Refusal::NoNetwork)?;
+            let sizes = network.grid(height, width);
+            let sizes = sizes.zip(network.scratch_len(height, width));
+            let (grid, rows_len) = sizes.ok_or(Refusal::Grid)?;
+            // Sides that a network takes are at most 4096.
+            let row_len = width * colours;
+            room(rows_len.saturating_add(row_len), self.memory.row.len())?;
+            let scoring = self.begin_scoring(grid, frame.patches())?;
+            let pixels = Pixels::begin(network, height, width, self.memory.row)?;
+            return Ok(Incoming {
+                scoring,
+                row_len,
+                row_start: pixels.rows_len,
+                length: row_len.saturating_mul(height),
+                received: 0,
+                pixels: Some(pixels),
+            });
+        }
+        let grid = Grid::new(height, width).ok_or(Refusal::Grid)?;
+        let row_len = grid.width() * scorer.bank().dimension();
+        room(row_len, self.memory.row.len())?;
+        Ok(Incoming {
+            scoring: self.begin_scoring(grid, frame.patches())?,
+            row_len,
+            row_start: 0,
+            length: row_len.saturating_mul(grid.height()),
+            received: 0,
+            #[cfg(feature = "pixels")]
+            pixels: None,
+        })
+    }
+
+    fn begin_scoring(&mut self, grid: Grid, map_start: usize) -> Result<Scoring, Refusal> {
         let (_, scorer) = self.bank.as_ref().ok_or(Refusal::NoBank)?;
-        room(grid.len(), self.memory.max_patches())?;
+        room(map_start + grid.len(), self.memory.max_patches())?;
         room(scorer.scratch_len_for(grid), self.memory.scratch.len())?;
         let stream = scorer.stream(grid, self.memory.scratch);
         Ok(Scoring {
             grid,
             stream: stream.map_err(|_| Refusal::Grid)?.pause(),
+            map_start,
             map_rows: 0,
             cycles: 0,
         })
@@ -302,8 +384,11 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         data: &[u8],
         board: &mut B,
     ) -> Result<Response<'static>, Refusal> {
-        let (Frame::Rows(frame), Some((_, scorer))) = (&mut self.frame, &self.bank) else {
+        let (Frame::Begun(begun), Some((_, scorer))) = (&mut self.frame, &self.bank) else {
             return Err(Refusal::NotBegun);
+        };
+        let Some(frame) = &mut begun.level else {
+            return Err(Refusal::TooLong { limit: 0 });
         };
         if offset as usize != frame.received {
             return Err(Refusal::Offset {
@@ -336,37 +421,63 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
             }
             let scoring = &mut frame.scoring;
             #[cfg(feature = "pixels")]
-            if let (Some(pixels), Some(network)) = (&mut frame.pixels, self.network) {
+            if let (Some(pixels), Some((_, tally)), Some(network)) =
+                (&mut frame.pixels, &mut begun.pixels, self.network)
+            {
                 let row = bytemuck::cast_slice(row);
-                pixels.push(network, between, row, board, |features, board| {
+                pixels.push(network, between, row, tally, board, |features, board| {
                     scoring.push(scorer, features, map, scratch, board)
                 })?;
                 continue;
             }
             scoring.push(scorer, row, map, scratch, board)?;
         }
-        Ok(Response::Progress {
-            received: frame.received as u32,
-        })
+        let received = frame.received as u32;
+        if frame.received == frame.length {
+            let Scoring { grid, cycles, .. } = frame.scoring;
+            board.start_cycles();
+            let stream = scorer.resume(frame.scoring.stream, self.memory.scratch);
+            let score = stream.and_then(Stream::finish).map_err(|_| Refusal::Grid)?;
+            begun.cycles += cycles + board.elapsed_cycles();
+            begun.level = None;
+            // There is room: no more levels are begun than the bank looks at.
+            let _ = begun.scored.push((grid, score));
+        }
+        Ok(Response::Progress { received })
     }
 
     fn finish_frame<B: Board>(&mut self, board: &mut B) -> Result<Response<'static>, Refusal> {
-        let (Frame::Rows(frame), Some((info, scorer))) = (&self.frame, &self.bank) else {
+        let (Frame::Begun(frame), Some((info, _))) = (&self.frame, &self.bank) else {
             return Err(Refusal::NotBegun);
         };
-        if frame.received < frame.length {
-            return Err(Refusal::Incomplete {
-                missing: (frame.length - frame.received) as u32,
-            });
+        if let Some(level) = &frame.level {
+            return Err(level.incomplete());
         }
-        let (Scoring { grid, cycles, .. }, network) = (frame.scoring, frame.network());
+        let expected = info.levels;
+        let missing = Refusal::Levels { expected };
+        let (&(grid, score), coarser) = frame.scored.split_first().ok_or(missing)?;
+        if frame.scored.len() != usize::from(expected) {
+            return Err(missing);
+        }
         board.start_cycles();
-        let stream = scorer.resume(frame.scoring.stream, self.memory.scratch);
-        let score = stream.and_then(Stream::finish).map_err(|_| Refusal::Grid)?;
-        let map = self.memory.map.get(..grid.len()).unwrap_or_default();
+        let maps = self.memory.map.split_at_mut_checked(grid.len());
+        let (map, mut behind) = maps.ok_or(Refusal::Grid)?;
+        let mut below: Vec<Level, { Levels::ALL.len() }> = Vec::new();
+        for &(grid, frame) in coarser {
+            let split = behind.split_at_mut_checked(grid.len());
+            let (map, rest) = split.ok_or(Refusal::Grid)?;
+            let _ = below.push(Level { frame, grid, map });
+            behind = rest;
+        }
+        let merged = match below.as_slice() {
+            [] => Ok(score),
+            below => merge_levels(score, grid, map, below),
+        };
+        let score = merged.map_err(|_| Refusal::Grid)?;
         let labels = bytemuck::cast_slice_mut(self.memory.scratch);
         let regions = regions(map, grid, info.map_threshold, labels).map_err(|_| Refusal::Grid)?;
-        let cycles = cycles + board.elapsed_cycles();
+        let cycles = frame.cycles + board.elapsed_cycles();
+        let network = frame.network();
         self.frame = Frame::Scored(grid.len());
         let counters = &mut *self.statistics;
         counters.frames = counters.frames.wrapping_add(1);

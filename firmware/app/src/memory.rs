@@ -6,20 +6,21 @@ pub struct Memory<'m> {
     /// One row of features, `[width, dimension]`; for a frame of pixels, the rows between the
     /// network's layers (`Network::scratch_len`) and a pixel row.
     pub row: &'m mut [i8],
-    /// The smoothed map of a frame.
+    /// The map of a frame, and behind it the patch scores of its coarser levels: 5/16 as many, of
+    /// three levels.
     pub map: &'m mut [i32],
     /// Scores in the making, then the labels of regions: as long as the map.
     pub scratch: &'m mut [i32],
 }
 
 impl Memory<'_> {
-    /// Most patches of a frame.
+    /// Most patches of a frame, those of all its levels together.
     pub fn max_patches(&self) -> usize {
         self.map.len().min(self.scratch.len())
     }
 }
 
-/// Memory for rows of up to `ROW` bytes and frames of up to `PATCHES` patches.
+/// Memory for rows of up to `ROW` bytes and frames of up to `PATCHES` patches at all their levels.
 #[derive(Debug)]
 pub struct Buffers<const ROW: usize, const PATCHES: usize> {
     row: [i8; ROW],

@@ -10,14 +10,36 @@ use crate::board::Board;
 
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
-/// A frame of pixels in the making.
+/// What the network did for a frame, at all its levels so far.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    cycles: u64,
+    features: Checksum,
+}
+
+impl Tally {
+    /// That of no pixels.
+    pub(crate) fn new() -> Self {
+        Self {
+            cycles: 0,
+            features: Checksum(CRC.digest()),
+        }
+    }
+
+    pub(crate) fn summary(&self) -> NetworkRun {
+        NetworkRun {
+            cycles: self.cycles,
+            features: self.features.0.clone().finalize(),
+        }
+    }
+}
+
+/// One level of a frame of pixels in the making.
 #[derive(Debug)]
 pub(crate) struct Pixels {
     paused: PausedFeatures,
     /// Bytes of the rows between the network's layers.
     pub rows_len: usize,
-    cycles: u64,
-    features: Checksum,
 }
 
 struct Checksum(Digest<'static, u32>);
@@ -29,7 +51,7 @@ impl fmt::Debug for Checksum {
 }
 
 impl Pixels {
-    /// Starts a frame of `height x width` pixels. `rows` is what lies between the network's layers,
+    /// Starts a level of `height x width` pixels. `rows` is what lies between the network's layers,
     /// at least [`Network::scratch_len`] bytes.
     pub(crate) fn begin(
         network: &Network,
@@ -42,8 +64,6 @@ impl Pixels {
         Ok(Self {
             paused: stream.map_err(|_| Refusal::Grid)?.pause(),
             rows_len,
-            cycles: 0,
-            features: Checksum(CRC.digest()),
         })
     }
 
@@ -53,6 +73,7 @@ impl Pixels {
         network: &Network,
         rows: &mut [i8],
         pixels: &[u8],
+        tally: &mut Tally,
         board: &mut B,
         mut sink: impl FnMut(&[i8], &mut B) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
@@ -62,21 +83,13 @@ impl Pixels {
         stream.push_row(pixels).map_err(|_| Refusal::Grid)?;
         loop {
             let features = stream.next_row();
-            self.cycles += board.elapsed_cycles();
+            tally.cycles += board.elapsed_cycles();
             let Some(features) = features else { break };
-            self.features.0.update(bytemuck::cast_slice(features));
+            tally.features.0.update(bytemuck::cast_slice(features));
             sink(features, board)?;
             board.start_cycles();
         }
         self.paused = stream.pause();
         Ok(())
-    }
-
-    /// What the network did so far.
-    pub(crate) fn summary(&self) -> NetworkRun {
-        NetworkRun {
-            cycles: self.cycles,
-            features: self.features.0.clone().finalize(),
-        }
     }
 }

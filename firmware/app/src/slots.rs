@@ -82,7 +82,7 @@ impl<'s> Stored<'s> {
     /// `None` where one of them does not hold, or the two do not go together.
     pub fn from_bytes(bytes: &'s [u8]) -> Option<Self> {
         let (bank, behind) = bytes.split_at_checked(file_len(bytes)?)?;
-        let bank = Bank::from_bytes(bank).ok()?.at_one_level()?;
+        let bank = Bank::from_bytes(bank).ok()?;
         #[cfg(feature = "pixels")]
         {
             let network = match behind {
@@ -150,6 +150,8 @@ pub(crate) fn describe<S: Slot>(
         stride: stored.stride(),
         dimension: parts.dimension,
         rows: parts.row_count,
+        // At most three.
+        levels: parts.image_score.levels.count() as u8,
         threshold: parts.threshold,
         map_threshold: parts.map_threshold,
     }

@@ -35,6 +35,11 @@
 #define VOD_CAMERA_WORDS 260
 
 /*
+ Most levels at which a bank looks at a frame.
+ */
+#define VOD_MAX_LEVELS 3
+
+/*
  Most regions of a frame.
  */
 #define VOD_MAX_REGIONS 16
@@ -103,6 +108,10 @@ enum vod_status {
    Any other error.
    */
   VOD_OTHER = 14,
+  /*
+   The frame was given at another number of levels than the bank looks at.
+   */
+  VOD_LEVELS = 15,
 };
 
 /*
@@ -189,6 +198,10 @@ struct vod_bank_info {
    Map value from which a patch belongs to a region.
    */
   int32_t map_threshold;
+  /*
+   Levels at which it looks at a frame: its input size; then half of it; then a quarter.
+   */
+  uint32_t levels;
 };
 
 /*
@@ -214,6 +227,28 @@ struct vod_verdict {
 };
 
 /*
+ Features of a frame at one level.
+ */
+struct vod_level_features {
+  /*
+   Rows of patches.
+   */
+  size_t height;
+  /*
+   Patches of a row.
+   */
+  size_t width;
+  /*
+   `[height, width, dimension]`.
+   */
+  const int8_t *features;
+  /*
+   How many they are.
+   */
+  size_t length;
+};
+
+/*
  A frame whose rows of features arrive one by one. Its contents are the library's.
  */
 struct vod_stream {
@@ -221,6 +256,24 @@ struct vod_stream {
    The library's.
    */
   size_t words[VOD_STREAM_WORDS];
+};
+
+/*
+ A level of a frame whose rows were all scored.
+ */
+struct vod_level {
+  /*
+   Rows of patches.
+   */
+  size_t height;
+  /*
+   Patches of a row.
+   */
+  size_t width;
+  /*
+   What vod_stream_finish_level gave.
+   */
+  int32_t score;
 };
 
 /*
@@ -337,8 +390,8 @@ enum vod_status vod_scratch_words(const struct vod_bank *bank,
                                   size_t *words);
 
 /*
- Scores a whole frame. `features` are `[height, width, dimension]`, `map` (written) is
- `[height, width]`, `scratch` has at least as many words as vod_scratch_words says.
+ Scores a whole frame against a bank of one level. `features` are `[height, width, dimension]`, `map`
+ (written) is `[height, width]`, `scratch` has at least as many words as vod_scratch_words says.
 
  # Safety
  Pointers are null or valid for their length.
@@ -355,7 +408,24 @@ enum vod_status vod_score_frame(const struct vod_bank *bank,
                                 struct vod_verdict *verdict);
 
 /*
- Starts a frame of `height x width` patches whose rows arrive one by one. `bank` and `scratch` stay
+ Scores a whole frame at the levels that the bank looks at, the input size first. `map` has room for
+ the patches of all of them; those of the input size, which come first, are the frame's map.
+ `scratch` has at least as many words as vod_scratch_words says of the input size.
+
+ # Safety
+ Pointers are null or valid for their length, those within `levels` too.
+ */
+enum vod_status vod_score_levels(const struct vod_bank *bank,
+                                 const struct vod_level_features *levels,
+                                 size_t count,
+                                 int32_t *map,
+                                 size_t map_length,
+                                 int32_t *scratch,
+                                 size_t scratch_length,
+                                 struct vod_verdict *verdict);
+
+/*
+ Starts a frame of `height x width` patches, or one level of it, whose rows arrive one by one. `bank` and `scratch` stay
  in use as long as `stream`.
 
  # Safety
@@ -388,12 +458,46 @@ enum vod_status vod_stream_pop(struct vod_stream *stream,
                                bool *popped);
 
 /*
- Ends a frame once all rows were pushed and popped; the stream can then be started again.
+ Writes the scores of the row that was pushed last, `[width]`, before smoothing, and drops what is
+ ready of the smoothed map: for a level below the input size, whose patches are not smoothed.
+
+ # Safety
+ Pointers are null or valid for their length.
+ */
+enum vod_status vod_stream_scores(struct vod_stream *stream, int32_t *row, size_t length);
+
+/*
+ Ends a frame against a bank of one level once all rows were pushed and popped; the stream can then
+ be started again.
 
  # Safety
  Pointers are null or valid.
  */
 enum vod_status vod_stream_finish(struct vod_stream *stream, struct vod_verdict *verdict);
+
+/*
+ Ends one level of a frame once all its rows were pushed and taken; the stream can then be started
+ with the next. `score` is what vod_merge_levels asks for; alone it says nothing.
+
+ # Safety
+ Pointers are null or valid.
+ */
+enum vod_status vod_stream_finish_level(struct vod_stream *stream, int32_t *score);
+
+/*
+ Gives the verdict on a frame whose levels were scored row by row, the input size first. `map` holds
+ the smoothed map of the input size, then the scores of each coarser level; the first,
+ `[height, width]`, becomes the frame's map.
+
+ # Safety
+ Pointers are null or valid for their length.
+ */
+enum vod_status vod_merge_levels(const struct vod_bank *bank,
+                                 const struct vod_level *levels,
+                                 size_t count,
+                                 int32_t *map,
+                                 size_t map_length,
+                                 struct vod_verdict *verdict);
 
 /*
  Finds the regions of a map of `height x width` patches at or above `threshold`, the highest peak

@@ -1,9 +1,16 @@
 //! Banks, frames, regions.
 
-use vod_core::{Bank, FrameScore, Grid, MAX_REGIONS, Scorer, Stream, regions};
+use vod_core::{
+    Bank, FrameScore, Grid, Level, LevelFeatures, Levels, MAX_REGIONS, Scorer, Stream,
+    merge_levels, regions,
+};
 
 use crate::object::{StreamState, close, open, put, slice, slice_mut, value, vod_bank, vod_stream};
 use crate::status::{status, vod_status, vod_status::*};
+
+/// Most levels at which a bank looks at a frame.
+pub const VOD_MAX_LEVELS: usize = 3;
+const _: () = assert!(VOD_MAX_LEVELS == Levels::ALL.len());
 
 /// Most regions of a frame.
 pub const VOD_MAX_REGIONS: usize = 16;
@@ -28,6 +35,36 @@ pub struct vod_bank_info {
     pub normal_score: i32,
     /// Map value from which a patch belongs to a region.
     pub map_threshold: i32,
+    /// Levels at which it looks at a frame: its input size; then half of it; then a quarter.
+    pub levels: u32,
+}
+
+/// Features of a frame at one level.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+pub struct vod_level_features {
+    /// Rows of patches.
+    pub height: usize,
+    /// Patches of a row.
+    pub width: usize,
+    /// `[height, width, dimension]`.
+    pub features: *const i8,
+    /// How many they are.
+    pub length: usize,
+}
+
+/// A level of a frame whose rows were all scored.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug)]
+pub struct vod_level {
+    /// Rows of patches.
+    pub height: usize,
+    /// Patches of a row.
+    pub width: usize,
+    /// What vod_stream_finish_level gave.
+    pub score: i32,
 }
 
 /// Verdict on a frame.
@@ -89,9 +126,7 @@ pub unsafe extern "C" fn vod_bank_open(
         // SAFETY: the caller's promise, for all of these.
         unsafe {
             close(bank)?;
-            let opened = Bank::from_bytes(slice(bytes, length)?)?;
-            let opened = opened.at_one_level().ok_or(VOD_FILE_FIELD)?;
-            open(bank, opened)?;
+            open(bank, Bank::from_bytes(slice(bytes, length)?)?)?;
         }
         Ok(())
     })
@@ -119,6 +154,8 @@ pub unsafe extern "C" fn vod_bank_describe(
             threshold: parts.threshold,
             normal_score: parts.normal_score,
             map_threshold: parts.map_threshold,
+            // At most three.
+            levels: parts.image_score.levels.count() as u32,
         };
         // SAFETY: the caller's promise.
         unsafe { put(info, description) }
@@ -145,8 +182,8 @@ pub unsafe extern "C" fn vod_scratch_words(
     })
 }
 
-/// Scores a whole frame. `features` are `[height, width, dimension]`, `map` (written) is
-/// `[height, width]`, `scratch` has at least as many words as vod_scratch_words says.
+/// Scores a whole frame against a bank of one level. `features` are `[height, width, dimension]`, `map`
+/// (written) is `[height, width]`, `scratch` has at least as many words as vod_scratch_words says.
 ///
 /// # Safety
 /// Pointers are null or valid for their length.
@@ -180,7 +217,50 @@ pub unsafe extern "C" fn vod_score_frame(
     })
 }
 
-/// Starts a frame of `height x width` patches whose rows arrive one by one. `bank` and `scratch` stay
+/// Scores a whole frame at the levels that the bank looks at, the input size first. `map` has room for
+/// the patches of all of them; those of the input size, which come first, are the frame's map.
+/// `scratch` has at least as many words as vod_scratch_words says of the input size.
+///
+/// # Safety
+/// Pointers are null or valid for their length, those within `levels` too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vod_score_levels(
+    bank: *const vod_bank,
+    levels: *const vod_level_features,
+    count: usize,
+    map: *mut i32,
+    map_length: usize,
+    scratch: *mut i32,
+    scratch_length: usize,
+    verdict: *mut vod_verdict,
+) -> vod_status {
+    status(|| {
+        // SAFETY: the caller's promise, for all of these.
+        let (bank, given, map, scratch) = unsafe {
+            (
+                &*value(bank)?,
+                slice(levels, count)?,
+                slice_mut(map, map_length)?,
+                slice_mut(scratch, scratch_length)?,
+            )
+        };
+        let grid = Grid::new(1, 1).ok_or(VOD_GRID)?;
+        let features = &[][..];
+        let mut levels = [LevelFeatures { grid, features }; VOD_MAX_LEVELS];
+        let slots = levels.get_mut(..count).ok_or(VOD_LEVELS)?;
+        for (slot, level) in slots.iter_mut().zip(given) {
+            // SAFETY: the caller's promise.
+            let features = unsafe { slice(level.features, level.length)? };
+            let grid = Grid::new(level.height, level.width).ok_or(VOD_GRID)?;
+            *slot = LevelFeatures { grid, features };
+        }
+        let frame = Scorer::new(bank).score_levels(slots, map, scratch)?;
+        // SAFETY: the caller's promise.
+        unsafe { put(verdict, frame.into()) }
+    })
+}
+
+/// Starts a frame of `height x width` patches, or one level of it, whose rows arrive one by one. `bank` and `scratch` stay
 /// in use as long as `stream`.
 ///
 /// # Safety
@@ -274,7 +354,34 @@ pub unsafe extern "C" fn vod_stream_pop(
     })
 }
 
-/// Ends a frame once all rows were pushed and popped; the stream can then be started again.
+/// Writes the scores of the row that was pushed last, `[width]`, before smoothing, and drops what is
+/// ready of the smoothed map: for a level below the input size, whose patches are not smoothed.
+///
+/// # Safety
+/// Pointers are null or valid for their length.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vod_stream_scores(
+    stream: *mut vod_stream,
+    row: *mut i32,
+    length: usize,
+) -> vod_status {
+    status(|| {
+        // SAFETY: the caller's promise, for both of these.
+        let (stream, row) = unsafe { (started(stream)?, slice_mut(row, length)?) };
+        let scores = stream.patch_scores();
+        if scores.len() != row.len() {
+            return Err(VOD_MAP_LENGTH);
+        }
+        for (slot, &score) in row.iter_mut().zip(scores) {
+            *slot = score;
+        }
+        while stream.skip_row() {}
+        Ok(())
+    })
+}
+
+/// Ends a frame against a bank of one level once all rows were pushed and popped; the stream can then
+/// be started again.
 ///
 /// # Safety
 /// Pointers are null or valid.
@@ -287,13 +394,112 @@ pub unsafe extern "C" fn vod_stream_finish(
         if verdict.is_null() {
             return Err(VOD_NULL);
         }
-        // SAFETY: the caller's promise, for all of these.
+        // SAFETY: the caller's promise, for both of these.
         unsafe {
-            let place = &mut (*value(stream)?).stream;
-            let ended = place.take().ok_or(VOD_NOT_OPEN)?;
-            close(stream)?;
-            put(verdict, ended.finish()?.into())
+            let levels = (*value(stream)?).scorer.bank().parts().image_score.levels;
+            if levels != Levels::One {
+                close(stream)?;
+                return Err(VOD_LEVELS);
+            }
+            put(verdict, finish(stream)?.into())
         }
+    })
+}
+
+/// Ends one level of a frame once all its rows were pushed and taken; the stream can then be started
+/// with the next. `score` is what vod_merge_levels asks for; alone it says nothing.
+///
+/// # Safety
+/// Pointers are null or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vod_stream_finish_level(
+    stream: *mut vod_stream,
+    score: *mut i32,
+) -> vod_status {
+    status(|| {
+        if score.is_null() {
+            return Err(VOD_NULL);
+        }
+        // SAFETY: the caller's promise, for both of these.
+        unsafe { put(score, finish(stream)?.score) }
+    })
+}
+
+/// Closes a stream; gives what it came to.
+///
+/// # Safety
+/// As for [`value`].
+unsafe fn finish(stream: *mut vod_stream) -> Result<FrameScore, vod_status> {
+    // SAFETY: the caller's promise, for all of these.
+    unsafe {
+        let place = &mut (*value(stream)?).stream;
+        let ended = place.take().ok_or(VOD_NOT_OPEN)?;
+        close(stream)?;
+        Ok(ended.finish()?)
+    }
+}
+
+/// Gives the verdict on a frame whose levels were scored row by row, the input size first. `map` holds
+/// the smoothed map of the input size, then the scores of each coarser level; the first,
+/// `[height, width]`, becomes the frame's map.
+///
+/// # Safety
+/// Pointers are null or valid for their length.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vod_merge_levels(
+    bank: *const vod_bank,
+    levels: *const vod_level,
+    count: usize,
+    map: *mut i32,
+    map_length: usize,
+    verdict: *mut vod_verdict,
+) -> vod_status {
+    status(|| {
+        // SAFETY: the caller's promise, for all of these.
+        let (bank, levels, map) = unsafe {
+            (
+                &*value(bank)?,
+                slice(levels, count)?,
+                slice_mut(map, map_length)?,
+            )
+        };
+        let parts = bank.parts();
+        if parts.image_score.levels.count() != count {
+            return Err(VOD_LEVELS);
+        }
+        let frame = |level: &vod_level| FrameScore {
+            score: level.score,
+            threshold: parts.threshold,
+            map_max: i32::MIN,
+        };
+        let grid = |level: &vod_level| Grid::new(level.height, level.width).ok_or(VOD_GRID);
+        let (fine, coarser) = levels.split_first().ok_or(VOD_LEVELS)?;
+        let fine_grid = grid(fine)?;
+        let split = map.split_at_mut_checked(fine_grid.len());
+        let (map, behind) = split.ok_or(VOD_MAP_LENGTH)?;
+        let mut behind = &*behind;
+        let mut below = [Level {
+            frame: frame(fine),
+            grid: fine_grid,
+            map: &[],
+        }; VOD_MAX_LEVELS];
+        for (slot, level) in below.iter_mut().zip(coarser) {
+            let grid = grid(level)?;
+            let (map, rest) = behind.split_at_checked(grid.len()).ok_or(VOD_MAP_LENGTH)?;
+            *slot = Level {
+                frame: frame(level),
+                grid,
+                map,
+            };
+            behind = rest;
+        }
+        if !behind.is_empty() {
+            return Err(VOD_MAP_LENGTH);
+        }
+        let below = below.get(..coarser.len()).ok_or(VOD_LEVELS)?;
+        let merged = merge_levels(frame(fine), fine_grid, map, below)?;
+        // SAFETY: the caller's promise.
+        unsafe { put(verdict, merged.into()) }
     })
 }
 

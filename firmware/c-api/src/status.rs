@@ -40,6 +40,8 @@ pub enum vod_status {
     VOD_ROW_COUNT = 13,
     /// Any other error.
     VOD_OTHER = 14,
+    /// The frame was given at another number of levels than the bank looks at.
+    VOD_LEVELS = 15,
 }
 
 use vod_status::*;
@@ -80,6 +82,7 @@ impl From<FrameError> for vod_status {
             FrameError::MapLength { .. } => VOD_MAP_LENGTH,
             FrameError::Scratch { .. } => VOD_SCRATCH,
             FrameError::RowCount => VOD_ROW_COUNT,
+            FrameError::Levels { .. } => VOD_LEVELS,
             _ => VOD_OTHER,
         }
     }
@@ -111,6 +114,7 @@ pub extern "C" fn vod_status_text(status: i32) -> *const c_char {
         11 => c"the number of map values differs from the frame's patches",
         12 => c"the scratch memory is too short",
         13 => c"a row too many, a row before those that wait were taken, or an end too early",
+        15 => c"the bank looks at frames at another number of levels",
         _ => c"error",
     };
     text.as_ptr()

@@ -8,7 +8,7 @@ use std::ptr;
 use common::{TestBank, noise};
 use vod::vod_status::*;
 use vod::*;
-use vod_core::{Bank, Grid, Levels, Scorer};
+use vod_core::{Bank, Grid, LevelFeatures, Levels, Scorer};
 
 const BANK: &[u8] = include_bytes!("../../../tests/fixtures/golden/bank-v1.vod");
 const FRAME: &[u8] = include_bytes!("../../../tests/fixtures/golden/good-002.i8");
@@ -135,20 +135,145 @@ fn regions_are_cut_to_the_room_there_is() {
     assert_eq!((found[1].top, found[1].left, found[1].area), (0, 2, 1));
 }
 
+/// At once and row by row, with the verdict and the map of Rust; never with the functions for one level.
 #[test]
-fn a_bank_that_looks_at_several_sizes_is_refused() {
+fn frames_at_several_levels_are_as_from_rust() {
     let mut test = TestBank::new(4, noise(1, 40));
+    let sides = [(8, 12), (4, 6), (2, 3)];
+    let frames = [2, 3, 4].map(|seed| noise(seed, 8 * 12 * 4));
     for levels in Levels::ALL {
         test.image_score.levels = levels;
+        let count = levels.count();
         let bytes = test.bytes();
         let mut bank = new_bank();
-        // SAFETY: all pointers are valid.
-        let status = unsafe { vod_bank_open(&mut *bank, bytes.as_ptr(), bytes.len()) };
-        let expected = match levels {
-            Levels::One => VOD_OK,
-            Levels::Two | Levels::Three => VOD_FILE_FIELD,
+        let given: Vec<vod_level_features> = std::iter::zip(sides, &frames)
+            .take(count)
+            .map(|((height, width), features)| vod_level_features {
+                height,
+                width,
+                features: features.as_ptr(),
+                length: height * width * 4,
+            })
+            .collect();
+        let rust: Vec<LevelFeatures> = std::iter::zip(sides, &frames)
+            .take(count)
+            .map(|((height, width), features)| LevelFeatures {
+                grid: Grid::new(height, width).unwrap(),
+                features: &features[..height * width * 4],
+            })
+            .collect();
+        let patches: usize = rust.iter().map(|level| level.grid.len()).sum();
+        let in_rust = Bank::from_bytes(&bytes).unwrap();
+        let scorer = Scorer::new(&in_rust);
+        let mut scratch = vec![0; scorer.scratch_len_for(rust[0].grid)];
+        let mut wanted_map = vec![0; patches];
+        let wanted = scorer.score_levels(&rust, &mut wanted_map, &mut scratch);
+        let wanted = vod_verdict::from(wanted.unwrap());
+
+        let mut map = vec![0; patches];
+        let mut verdict = vod_verdict::default();
+        let mut info = vod_bank_info::default();
+        let (words, len) = (scratch.as_mut_ptr(), scratch.len());
+        // SAFETY: all pointers are valid for their lengths.
+        unsafe {
+            let status = vod_bank_open(&mut *bank, bytes.as_ptr(), bytes.len());
+            assert_eq!(status, VOD_OK);
+            assert_eq!(vod_bank_describe(&*bank, &mut info), VOD_OK);
+            assert_eq!(info.levels as usize, count);
+            let mut score = |given: &[vod_level_features], patches| {
+                let (given, count) = (given.as_ptr(), given.len());
+                let map = map.as_mut_ptr();
+                vod_score_levels(&*bank, given, count, map, patches, words, len, &mut verdict)
+            };
+            assert_eq!(score(&given[1..], patches), VOD_LEVELS);
+            assert_eq!(score(&[given[0]; 4], patches), VOD_LEVELS);
+            assert_eq!(score(&given, patches - 1), VOD_MAP_LENGTH);
+            assert_eq!(score(&given, patches), VOD_OK);
+        }
+        assert_eq!((verdict, &map), (wanted, &wanted_map), "{levels:?}");
+
+        let mut by_rows = Vec::new();
+        let mut scored = Vec::new();
+        let mut stream = new_stream();
+        for (number, level) in rust.iter().enumerate() {
+            let (height, width) = (level.grid.height(), level.grid.width());
+            let mut row = vec![0; width];
+            let mut score = 0;
+            // SAFETY: all pointers are valid for their lengths.
+            unsafe {
+                let status = vod_stream_start(&mut *stream, &*bank, height, width, words, len);
+                assert_eq!(status, VOD_OK);
+                for features in level.features.chunks(width * 4) {
+                    let status = vod_stream_push(&mut *stream, features.as_ptr(), features.len());
+                    assert_eq!(status, VOD_OK);
+                    if number > 0 {
+                        let row_start = row.as_mut_ptr();
+                        let short = vod_stream_scores(&mut *stream, row_start, width - 1);
+                        assert_eq!(short, VOD_MAP_LENGTH);
+                        let status = vod_stream_scores(&mut *stream, row_start, width);
+                        assert_eq!(status, VOD_OK);
+                        by_rows.extend_from_slice(&row);
+                        continue;
+                    }
+                    let mut popped = true;
+                    while popped {
+                        let row_start = row.as_mut_ptr();
+                        let status = vod_stream_pop(&mut *stream, row_start, width, &mut popped);
+                        assert_eq!(status, VOD_OK);
+                        if popped {
+                            by_rows.extend_from_slice(&row);
+                        }
+                    }
+                }
+                assert_eq!(vod_stream_finish_level(&mut *stream, &mut score), VOD_OK);
+            }
+            scored.push(vod_level {
+                height,
+                width,
+                score,
+            });
+        }
+        let mut merged = vod_verdict::default();
+        let mut merge = |scored: &[vod_level], patches| {
+            let (levels, count) = (scored.as_ptr(), scored.len());
+            let map = by_rows.as_mut_ptr();
+            // SAFETY: all pointers are valid for their lengths.
+            unsafe { vod_merge_levels(&*bank, levels, count, map, patches, &mut merged) }
         };
-        assert_eq!(status, expected, "{levels:?}");
+        assert_eq!(merge(&scored[1..], patches), VOD_LEVELS);
+        assert_eq!(merge(&scored, patches - 1), VOD_MAP_LENGTH);
+        assert_eq!(merge(&scored, patches), VOD_OK);
+        assert_eq!(merged, wanted, "{levels:?}");
+        let first = rust[0].grid.len();
+        assert_eq!(by_rows[..first], wanted_map[..first], "{levels:?}");
+
+        // What a program for one level would do is refused, not scored by half.
+        let one = if count == 1 { VOD_OK } else { VOD_LEVELS };
+        let (height, width) = sides[0];
+        // SAFETY: all pointers are valid for their lengths.
+        unsafe {
+            let status = vod_score_frame(
+                &*bank,
+                height,
+                width,
+                frames[0].as_ptr(),
+                height * width * 4,
+                map.as_mut_ptr(),
+                height * width,
+                words,
+                len,
+                &mut verdict,
+            );
+            assert_eq!(status, one);
+            let status = vod_stream_start(&mut *stream, &*bank, 1, 1, words, len);
+            assert_eq!(status, VOD_OK);
+            let status = vod_stream_push(&mut *stream, frames[0].as_ptr(), 4);
+            assert_eq!(status, VOD_OK);
+            let status = vod_stream_scores(&mut *stream, map.as_mut_ptr(), 1);
+            assert_eq!(status, VOD_OK);
+            assert_eq!(vod_stream_finish(&mut *stream, &mut verdict), one);
+            assert_eq!(vod_stream_finish(&mut *stream, &mut verdict), VOD_NOT_OPEN);
+        }
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Lent {
     width: usize,
     features: *const i8,
     features_len: usize,
+    #[cfg(feature = "levels")]
+    levels: *const vod_core::LevelFeatures<'static>,
+    #[cfg(feature = "levels")]
+    levels_len: usize,
     map: *mut i32,
     map_len: usize,
     scratch: *mut i32,
@@ -34,7 +38,7 @@ pub struct Lent {
     nearest_len: usize,
 }
 
-/// A frame at once; a frame by rows; a patch and its explanation; regions. Minus one on any error.
+/// A frame at once, with the feature `levels` at several of them; a frame by rows; a patch and its explanation; regions. Minus one on any error.
 ///
 /// # Safety
 /// Every pointer is valid for its length.
@@ -45,6 +49,9 @@ pub unsafe extern "C" fn score(lent: &Lent) -> i32 {
 }
 
 unsafe fn run(lent: &Lent) -> Option<i32> {
+    #[cfg(feature = "levels")]
+    // SAFETY: the caller's promise.
+    let levels = unsafe { from_raw_parts(lent.levels, lent.levels_len) };
     // SAFETY: the caller's promise, for all of these.
     let (bytes, features, map, scratch, labels, values, order, nearest) = unsafe {
         (
@@ -62,6 +69,9 @@ unsafe fn run(lent: &Lent) -> Option<i32> {
     let grid = Grid::new(lent.height, lent.width)?;
     let scorer = Scorer::new(&bank);
     let definition = Scorer::with_kernel(&bank, Kernel::SCALAR);
+    #[cfg(feature = "levels")]
+    let frame = scorer.score_levels(levels, map, scratch).ok()?;
+    #[cfg(not(feature = "levels"))]
     let frame = scorer.score_frame(grid, features, map, scratch).ok()?;
     let found = regions(map, grid, bank.parts().map_threshold, labels).ok()?;
     let mut stream = scorer.stream(grid, scratch).ok()?;

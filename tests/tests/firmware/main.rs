@@ -7,13 +7,15 @@ use embedded_io::ErrorKind;
 use proptest::prelude::*;
 use simulated::{BUFFER, Flashes, MAX_DATA, MAX_PATCHES, MAX_ROW, Session, connect};
 use vod_core::conv::{self, LayerParts, Network, NetworkParts, Operation};
-use vod_core::{Bank, BankParts, Grid, ImageScore, Levels, ScoreStage, ValueKind};
+use vod_core::{Bank, BankParts, Grid, ImageScore, LevelFeatures, Levels, ScoreStage, ValueKind};
 use vod_host::backbone::int8;
 use vod_host::bank_file::encode_parts;
 use vod_host::device::host_verdict;
+use vod_host::score::Frame;
 use vod_protocol::faults::Fault;
 use vod_protocol::{
-    ClientError, Header, Received, Refusal, Request, Responder, Response, VERSION, Verdict, encode,
+    ClientError, Header, LevelPixels, Received, Refusal, Request, Responder, Response, VERSION,
+    Verdict, encode,
 };
 
 const DIMENSION: usize = 16;
@@ -79,23 +81,59 @@ fn frame(seed: u64, grid: Grid) -> Vec<i8> {
 }
 
 /// What the device has to answer, its cycles apart.
-fn expected(bank: &[u8], grid: Grid, features: &[i8]) -> (Verdict, Vec<i32>) {
-    host_verdict(&Bank::from_bytes(bank).unwrap(), grid, features).unwrap()
+fn expected(bank: &[u8], frame: &Frame) -> (Verdict, Vec<i32>) {
+    host_verdict(&Bank::from_bytes(bank).unwrap(), frame).unwrap()
 }
 
-/// Has a frame scored and compares everything with the host's own result.
+/// The same bank, for frames at several levels.
+fn bank_of(levels: Levels, bank: &[u8]) -> Vec<u8> {
+    let mut parts = Bank::from_bytes(bank).unwrap().parts().clone();
+    parts.image_score.levels = levels;
+    encode_parts(&parts).unwrap()
+}
+
+/// Has features scored that are a frame of one level.
+fn score(
+    session: &mut Session,
+    grid: Grid,
+    features: &[i8],
+) -> Result<Verdict, ClientError<ErrorKind>> {
+    session.score(&[LevelFeatures { grid, features }])
+}
+
+/// Has pixels scored that are a frame of one level.
+fn score_pixels(
+    session: &mut Session,
+    height: u16,
+    width: u16,
+    pixels: &[u8],
+) -> Result<Verdict, ClientError<ErrorKind>> {
+    session.score_pixels(&[LevelPixels {
+        height,
+        width,
+        pixels,
+    }])
+}
+
+/// Has a frame scored at the bank's levels and compares everything with the host's own result.
 fn check_frame(
     session: &mut Session,
     bank: &[u8],
     grid: Grid,
     seed: u64,
 ) -> Result<(), ClientError<ErrorKind>> {
-    let features = frame(seed, grid);
-    let verdict = session.score(grid, &features)?;
+    let levels = Bank::from_bytes(bank).unwrap().parts().image_score.levels;
+    let mut whole = Frame::at_one_level(grid, &frame(seed, grid));
+    for level in 1..levels.count() {
+        let side = |side: usize| side.div_ceil(1 << level);
+        let grid = Grid::new(side(grid.height()), side(grid.width())).unwrap();
+        whole.coarser.push((grid, frame(seed + level as u64, grid)));
+    }
+    let verdict = session.score(&whole.at_levels(levels).unwrap())?;
     let mut map = vec![0; grid.len()];
     session.read_map(&mut map)?;
     let cycles = verdict.cycles;
-    let (wanted, wanted_map) = expected(bank, grid, &features);
+    let (wanted, wanted_map) = expected(bank, &whole);
     assert_eq!(verdict, Verdict { cycles, ..wanted });
     assert_eq!(map, wanted_map);
     Ok(())
@@ -162,11 +200,11 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
     let refused = |result: Result<(), ClientError<ErrorKind>>, refusal| {
         assert_eq!(result, Err(ClientError::Refused(refusal)));
     };
-    let score = |session: &mut Session, height, width| {
+    let score_sides = |session: &mut Session, height, width| {
         let grid = grid(height, width);
-        session.score(grid, &frame(0, grid)).map(drop)
+        score(session, grid, &frame(0, grid)).map(drop)
     };
-    refused(score(&mut session, 1, 1), Refusal::NoBank);
+    refused(score_sides(&mut session, 1, 1), Refusal::NoBank);
     refused(session.read_map(&mut [0]), Refusal::NotBegun);
     let limit = session.device().max_bank;
     let long = vec![0; limit as usize + 1];
@@ -174,35 +212,158 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
     let mut damaged = good.clone();
     damaged[40] ^= 1;
     refused(session.update(&damaged, |_| ()), Refusal::BadBank);
-    let of_two = {
-        let mut parts = Bank::from_bytes(&good).unwrap().parts().clone();
-        parts.image_score.levels = Levels::Two;
-        encode_parts(&parts).unwrap()
-    };
-    refused(session.update(&of_two, |_| ()), Refusal::BadBank);
     assert_eq!(session.bank().unwrap(), None);
     session.update(&good, |_| ()).unwrap();
     refused(session.update(&damaged, |_| ()), Refusal::BadBank);
     check_frame(&mut session, &good, grid(2, 5), 9).unwrap();
     let limit = MAX_ROW as u32;
     refused(
-        score(&mut session, 1, MAX_ROW / DIMENSION + 1),
+        score_sides(&mut session, 1, MAX_ROW / DIMENSION + 1),
         Refusal::TooLong { limit },
     );
     let limit = MAX_PATCHES as u32;
     refused(
-        score(&mut session, MAX_PATCHES + 1, 1),
+        score_sides(&mut session, MAX_PATCHES + 1, 1),
         Refusal::TooLong { limit },
     );
-    let short = session.score(grid(2, 2), &frame(0, grid(1, 2)));
+    let short = score(&mut session, grid(2, 2), &frame(0, grid(1, 2)));
     let missing = 2 * DIMENSION as u32;
     refused(short.map(drop), Refusal::Incomplete { missing });
-    let long = session.score(grid(2, 2), &frame(0, grid(3, 2)));
+    let long = score(&mut session, grid(2, 2), &frame(0, grid(3, 2)));
     let limit = 4 * DIMENSION as u32;
     refused(long.map(drop), Refusal::TooLong { limit });
     // The refusals left nothing behind.
     check_frame(&mut session, &good, grid(2, 5), 10).unwrap();
-    assert_eq!(session.statistics().unwrap().updates_refused, 3);
+    assert_eq!(session.statistics().unwrap().updates_refused, 2);
+}
+
+#[test]
+fn frames_at_several_levels_are_scored_like_on_the_host() {
+    let one = bank(1);
+    let banks = Levels::ALL.map(|levels| bank_of(levels, &one));
+    let (cable, running) = Flashes::new(64 + banks[2].len()).start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    for (bytes, levels) in banks.iter().zip(Levels::ALL) {
+        session.update(bytes, |_| ()).unwrap();
+        let count = levels.count();
+        assert_eq!(usize::from(session.bank().unwrap().unwrap().levels), count);
+        // Odd sides, a row, a column, a patch.
+        for (seed, (height, width)) in [(12, 10), (7, 9), (1, 20), (31, 1), (1, 1)]
+            .into_iter()
+            .enumerate()
+        {
+            check_frame(&mut session, bytes, grid(height, width), seed as u64).unwrap();
+        }
+        let refused = |result: Result<Verdict, ClientError<ErrorKind>>, refusal| {
+            assert_eq!(result, Err(ClientError::Refused(refusal)), "{levels:?}");
+        };
+        let expected = count as u8;
+        let features = frame(0, grid(2, 2));
+        let level = LevelFeatures {
+            grid: grid(2, 2),
+            features: &features,
+        };
+        refused(
+            session.score(&[level; 4][..count - 1]),
+            match count {
+                // A verdict on nothing.
+                1 => Refusal::NotBegun,
+                _ => Refusal::Levels { expected },
+            },
+        );
+        refused(
+            session.score(&[level; 4][..count + 1]),
+            Refusal::Levels { expected },
+        );
+        check_frame(&mut session, bytes, grid(5, 6), 8).unwrap();
+    }
+    // All levels have to find room together; a level can't begin before the one above it is there.
+    let limit = MAX_PATCHES as u32;
+    let refused = check_frame(&mut session, &banks[2], grid(16, 16), 1);
+    assert_eq!(
+        refused,
+        Err(ClientError::Refused(Refusal::TooLong { limit }))
+    );
+    let features = frame(0, grid(2, 2));
+    let short = LevelFeatures {
+        grid: grid(2, 2),
+        features: &features[..DIMENSION],
+    };
+    let missing = 3 * DIMENSION as u32;
+    assert_eq!(
+        session.score(&[short; 3]),
+        Err(ClientError::Refused(Refusal::Incomplete { missing }))
+    );
+    check_frame(&mut session, &banks[2], grid(5, 6), 9).unwrap();
+    drop(session);
+    running.stopped();
+}
+
+#[test]
+fn pixels_at_several_levels_are_scored_like_on_the_host() {
+    let network_file = network(DIMENSION);
+    let network = Network::from_bytes(&network_file).unwrap();
+    let bytes = bank_of(Levels::Three, &bank(1));
+    let both = [&bytes[..], &network_file].concat();
+    let (cable, running) = Flashes::new(64 + both.len()).start(Vec::new());
+    let mut session = connect(cable, Vec::new(), 1).unwrap();
+    session.update(&both, |_| ()).unwrap();
+    for colours in [1, 3] {
+        let sides = [(16u16, 12u16), (8, 6), (4, 4)];
+        let pixels = sides.map(|(height, width)| -> Vec<u8> {
+            let count = height * width * colours;
+            noise(u64::from(count))
+                .take(count.into())
+                .map(|x| x as u8)
+                .collect()
+        });
+        let given: Vec<LevelPixels> = std::iter::zip(sides, &pixels)
+            .map(|((height, width), pixels)| LevelPixels {
+                height,
+                width,
+                pixels,
+            })
+            .collect();
+        let mut levels = given.iter().map(|level| {
+            let (height, width) = (level.height.into(), level.width.into());
+            let rgb: Vec<u8> = match colours {
+                1 => level.pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
+                _ => level.pixels.to_vec(),
+            };
+            let features = int8::features(&network, &rgb, height, width).unwrap();
+            (network.grid(height, width).unwrap(), features)
+        });
+        let (grid, features) = levels.next().unwrap();
+        let frame = Frame {
+            grid,
+            features,
+            coarser: levels.collect(),
+        };
+        let (wanted, wanted_map) = expected(&bytes, &frame);
+        let verdict = session.score_pixels(&given).unwrap();
+        let all = frame.coarser.iter().map(|(_, features)| features);
+        let all: Vec<i8> = std::iter::once(&frame.features)
+            .chain(all)
+            .flatten()
+            .copied()
+            .collect();
+        let run = verdict.network.unwrap();
+        assert_eq!(run.features, conv::checksum(bytemuck::cast_slice(&all)));
+        let (cycles, network) = (verdict.cycles, verdict.network);
+        assert_eq!(
+            verdict,
+            Verdict {
+                cycles,
+                network,
+                ..wanted
+            }
+        );
+        let mut map = vec![0; grid.len()];
+        session.read_map(&mut map).unwrap();
+        assert_eq!(map, wanted_map);
+    }
+    drop(session);
+    running.stopped();
 }
 
 #[test]
@@ -212,7 +373,7 @@ fn a_bank_of_one_grid_refuses_others() {
     let mut session = connect(cable, Vec::new(), 1).unwrap();
     session.update(&aligned, |_| ()).unwrap();
     check_frame(&mut session, &aligned, grid(4, 5), 3).unwrap();
-    let other = session.score(grid(5, 4), &frame(0, grid(5, 4)));
+    let other = score(&mut session, grid(5, 4), &frame(0, grid(5, 4)));
     assert_eq!(other, Err(ClientError::Refused(Refusal::Grid)));
 }
 
@@ -278,8 +439,8 @@ fn check_pixels(session: &mut Session, bank: &[u8], network: &[u8], sides: [u16;
     let (rows, columns) = (usize::from(height), usize::from(width));
     let features = int8::features(&network, &rgb, rows, columns).unwrap();
     let grid = network.grid(rows, columns).unwrap();
-    let (wanted, wanted_map) = expected(bank, grid, &features);
-    let verdict = session.score_pixels(height, width, &pixels).unwrap();
+    let (wanted, wanted_map) = expected(bank, &Frame::at_one_level(grid, &features));
+    let verdict = score_pixels(session, height, width, &pixels).unwrap();
     let run = verdict.network.unwrap();
     let bytes: &[u8] = bytemuck::cast_slice(&features);
     assert_eq!(run.features, conv::checksum(bytes));
@@ -308,10 +469,13 @@ fn a_bank_with_its_network_takes_pixels_and_features() {
     let refused = |result: Result<Verdict, ClientError<ErrorKind>>, refusal| {
         assert_eq!(result, Err(ClientError::Refused(refusal)));
     };
-    refused(session.score_pixels(4, 4, &[0; 16]), Refusal::NoBank);
+    refused(score_pixels(&mut session, 4, 4, &[0; 16]), Refusal::NoBank);
     session.update(&bank, |_| ()).unwrap();
     assert_eq!(session.bank().unwrap().unwrap().stride, 0);
-    refused(session.score_pixels(4, 4, &[0; 16]), Refusal::NoNetwork);
+    refused(
+        score_pixels(&mut session, 4, 4, &[0; 16]),
+        Refusal::NoNetwork,
+    );
     session.update(&both, |_| ()).unwrap();
     let info = session.bank().unwrap().unwrap();
     assert_eq!((info.stride, info.length as usize), (2, both.len()));
@@ -321,16 +485,16 @@ fn a_bank_with_its_network_takes_pixels_and_features() {
         check_frame(&mut session, &bank, grid(3, 4), 2).unwrap();
     }
     // Odd, of two colours, of no pixel, wider than there is room for.
-    refused(session.score_pixels(3, 4, &[0; 12]), Refusal::Grid);
-    refused(session.score_pixels(4, 4, &[0; 32]), Refusal::Grid);
-    refused(session.score_pixels(0, 4, &[]), Refusal::Grid);
+    refused(score_pixels(&mut session, 3, 4, &[0; 12]), Refusal::Grid);
+    refused(score_pixels(&mut session, 4, 4, &[0; 32]), Refusal::Grid);
+    refused(score_pixels(&mut session, 0, 4, &[]), Refusal::Grid);
     let limit = MAX_ROW as u32;
     refused(
-        session.score_pixels(2, 64, &[0; 128]),
+        score_pixels(&mut session, 2, 64, &[0; 128]),
         Refusal::TooLong { limit },
     );
     refused(
-        session.score_pixels(66, 16, &[0; 66 * 16]),
+        score_pixels(&mut session, 66, 16, &[0; 66 * 16]),
         Refusal::TooLong {
             limit: MAX_PATCHES as u32,
         },
@@ -387,7 +551,7 @@ fn scores_with(mut slots: Flashes, bank: &[u8]) -> bool {
         Request::FrameFinish,
         Request::Map { offset: 0 },
     ]);
-    let (wanted, wanted_map) = expected(bank, grid, &features);
+    let (wanted, wanted_map) = expected(bank, &Frame::at_one_level(grid, &features));
     let answer = |number: usize| postcard::from_bytes(&answers[number]).unwrap();
     let Response::Verdict(verdict) = answer(3) else {
         return false;
@@ -501,7 +665,7 @@ proptest! {
     /// More attempts than faults: everything is done, each thing once, with the right result.
     #[test]
     fn no_fault_of_the_link_changes_a_result(requests in plan(), answers in plan()) {
-        let (old, new) = (bank(1), bank(2));
+        let (old, new) = (bank(1), bank_of(Levels::Two, &bank(2)));
         let attempts = (requests.len() + answers.len() + 1) as u32;
         let (cable, running) = slots_with(&old).start(answers);
         let mut session = connect(cable, requests, attempts).unwrap();
@@ -577,6 +741,7 @@ fn any_request() -> impl Strategy<Value = Request<'static>> {
         (number(), data.clone()).prop_map(|(offset, data)| Request::UpdateChunk { offset, data }),
         Just(Request::UpdateFinish),
         (side(), side()).prop_map(|(height, width)| Request::FrameBegin { height, width }),
+        (side(), side()).prop_map(|(height, width)| Request::Level { height, width }),
         (number(), data).prop_map(|(offset, data)| Request::FrameChunk { offset, data }),
         Just(Request::FrameFinish),
         (side(), side(), 0u8..5).prop_map(|(height, width, colours)| Request::PixelsBegin {

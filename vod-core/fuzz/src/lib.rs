@@ -2,7 +2,10 @@
 //! committed inputs, on a stable compiler.
 
 use vod_core::bank::{HEADER_LEN, MAGIC, VERSION, checksum};
-use vod_core::{Bank, BankParts, Grid, Kernel, Nearest, Scorer, regions};
+use vod_core::{
+    Bank, BankParts, FrameScore, Grid, Kernel, Level, LevelFeatures, Nearest, Scorer, merge_levels,
+    regions,
+};
 
 /// Longest side of a frame.
 const MAX_SIDE: u8 = 12;
@@ -75,10 +78,19 @@ pub fn bank_and_frame(data: &[u8]) {
 
 fn score(bank: &Bank, grid: Grid, features: &[i8]) {
     let definition = Scorer::with_kernel(bank, Kernel::SCALAR);
-    let mut expected_map = vec![0; grid.len()];
+    let levels: Vec<LevelFeatures> = (0..bank.parts().image_score.levels.count())
+        .map(|level| {
+            let side = |side: usize| side.div_ceil(1 << level);
+            let grid = Grid::new(side(grid.height()), side(grid.width())).expect("smaller sides");
+            let features = &features[..grid.len() * bank.dimension()];
+            LevelFeatures { grid, features }
+        })
+        .collect();
+    let patches = levels.iter().map(|level| level.grid.len()).sum();
+    let mut expected_map = vec![0; patches];
     let mut scratch = vec![0; definition.scratch_len_for(grid)];
     let expected = definition
-        .score_frame(grid, features, &mut expected_map, &mut scratch)
+        .score_levels(&levels, &mut expected_map, &mut scratch)
         .expect("the buffers fit");
     let none = Nearest {
         row: 0,
@@ -92,23 +104,31 @@ fn score(bank: &Bank, grid: Grid, features: &[i8]) {
     for kernel in Kernel::available() {
         for pruned in [false, true] {
             let scorer = Scorer::with_kernel(bank, kernel).pruned(pruned);
-            let frame = scorer.score_frame(grid, features, &mut map, &mut scratch);
+            let frame = scorer.score_levels(&levels, &mut map, &mut scratch);
             assert_eq!(frame, Ok(expected), "{} {pruned}", kernel.name());
             assert_eq!(map, expected_map, "{} {pruned}", kernel.name());
             scorer.nearest_of_all(features, &mut nearest);
             assert_eq!(nearest, expected_nearest, "{} {pruned}", kernel.name());
         }
         let scorer = Scorer::with_kernel(bank, kernel);
-        let mut stream = scorer.stream(grid, &mut scratch).expect("it fits");
-        let mut map_rows = map.chunks_exact_mut(grid.width());
-        for row in features.chunks_exact(grid.width() * bank.dimension()) {
-            stream.push_row(row).expect("in turn");
-            while stream.ready() {
-                assert!(stream.pop_row(map_rows.next().expect("as many as pushed")));
-            }
-        }
-        assert_eq!(stream.finish(), Ok(expected), "{}", kernel.name());
-        assert_eq!(map, expected_map, "{}", kernel.name());
+        let streamed: Vec<_> = levels
+            .iter()
+            .map(|level| by_rows(&scorer, level, &mut scratch))
+            .collect();
+        let (fine, coarser) = streamed.split_first().expect("one level or more");
+        let coarser: Vec<Level> = coarser
+            .iter()
+            .zip(&levels[1..])
+            .map(|((frame, sharp, _), level)| Level {
+                frame: *frame,
+                grid: level.grid,
+                map: sharp,
+            })
+            .collect();
+        let mut merged_map = fine.2.clone();
+        let merged = merge_levels(fine.0, grid, &mut merged_map, &coarser);
+        assert_eq!(merged, Ok(expected), "{}", kernel.name());
+        assert_eq!(merged_map, map[..grid.len()], "{}", kernel.name());
     }
 
     let patch = features.get(..bank.dimension()).unwrap_or_default();
@@ -118,6 +138,35 @@ fn score(bank: &Bank, grid: Grid, features: &[i8]) {
         .expect("a patch of the bank");
     assert!(parts.values.is_sorted());
     let mut labels = vec![0; grid.len()];
-    let found = regions(&map, grid, bank.parts().map_threshold, &mut labels).expect("it fits");
+    let found = regions(
+        &map[..grid.len()],
+        grid,
+        bank.parts().map_threshold,
+        &mut labels,
+    )
+    .expect("it fits");
     assert!(found.iter().all(|r| r.peak >= bank.parts().map_threshold));
+}
+
+/// One level, row by row: its score, its patch scores and its smoothed map.
+fn by_rows(
+    scorer: &Scorer,
+    level: &LevelFeatures,
+    scratch: &mut [i32],
+) -> (FrameScore, Vec<i32>, Vec<i32>) {
+    let width = level.grid.width();
+    let (mut sharp, mut smoothed) = (Vec::new(), Vec::new());
+    let mut out = vec![0; width];
+    let mut stream = scorer.stream(level.grid, scratch).expect("it fits");
+    for row in level
+        .features
+        .chunks_exact(width * scorer.bank().dimension())
+    {
+        stream.push_row(row).expect("in turn");
+        sharp.extend_from_slice(stream.patch_scores());
+        while stream.pop_row(&mut out) {
+            smoothed.extend_from_slice(&out);
+        }
+    }
+    (stream.finish().expect("all rows"), sharp, smoothed)
 }

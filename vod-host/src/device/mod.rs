@@ -11,13 +11,14 @@ use image::RgbImage;
 use sha2::{Digest, Sha256};
 use vod_core::bank::checksum;
 use vod_core::conv::Network;
-use vod_core::{Bank, FrameError, Grid, Scorer, regions};
+use vod_core::{Bank, FrameError, regions};
 pub use vod_protocol::{BankInfo, DeviceInfo, NetworkRun, Patience, Statistics, Verdict};
-use vod_protocol::{Client, ClientError};
+use vod_protocol::{Client, ClientError, LevelPixels};
 
 use crate::backbone::{hex, int8};
 use crate::bank_file::BankFile;
 use crate::error::{Error, Result};
+use crate::score::{Frame, score_levels};
 pub use port::{Connection, Port};
 
 /// A session with a device.
@@ -149,18 +150,21 @@ impl Device {
     }
 
     /// Has the device score a frame, reads its map and compares both with the host's own result.
-    /// `bank` is the one that the device holds, `features` is `[height, width, dimension]`.
+    /// `bank` is the one that the device holds.
     ///
     /// # Errors
     /// [`Error::Device`]; [`Error::Frame`] where the features do not fit the bank.
-    pub fn compare(&mut self, bank: &Bank, grid: Grid, features: &[i8]) -> Result<Comparison> {
-        let expected = host_verdict(bank, grid, features)?;
-        let verdict = self.client.score(grid, features);
+    pub fn compare(&mut self, bank: &Bank, frame: &Frame) -> Result<Comparison> {
+        let expected = host_verdict(bank, frame)?;
+        // It has all levels, or the host would have refused it.
+        let levels = frame.at_levels(bank.parts().image_score.levels);
+        let verdict = self.client.score(&levels.unwrap_or_default());
         self.compare_with(expected, verdict)
     }
 
-    /// As [`Self::compare`], for a device that runs the network itself: it gets the pixels of `frame`
-    /// (grey where all three colours are equal). `network` is the one that the device holds.
+    /// As [`Self::compare`], for a device that runs the network itself: it gets the pixels of the frame
+    /// at all levels of the bank, the input size first (grey where all three colours are equal).
+    /// `network` is the one that the device holds.
     ///
     /// # Errors
     /// [`Error::Device`]; [`Error::Frame`] where the frame does not fit network and bank.
@@ -168,24 +172,50 @@ impl Device {
         &mut self,
         bank: &Bank,
         network: &Network,
-        frame: &RgbImage,
+        pictures: &[RgbImage],
     ) -> Result<Comparison> {
-        let (width, height) = frame.dimensions();
-        let grid = network.grid(height as usize, width as usize);
-        let grid = grid.ok_or(FrameError::Grid)?;
-        let features = int8::features(network, frame.as_raw(), height as usize, width as usize)?;
-        let (mut host, map) = host_verdict(bank, grid, &features)?;
+        let mut levels = Vec::new();
+        for picture in pictures {
+            let (width, height) = picture.dimensions();
+            let (width, height) = (width as usize, height as usize);
+            let grid = network.grid(height, width).ok_or(FrameError::Grid)?;
+            levels.push((
+                grid,
+                int8::features(network, picture.as_raw(), height, width)?,
+            ));
+        }
+        let all: Vec<i8> = levels
+            .iter()
+            .flat_map(|(_, features)| features)
+            .copied()
+            .collect();
+        let mut levels = levels.into_iter();
+        let (grid, features) = levels.next().ok_or(FrameError::Grid)?;
+        let frame = Frame {
+            grid,
+            features,
+            coarser: levels.collect(),
+        };
+        let (mut host, map) = host_verdict(bank, &frame)?;
         host.network = Some(NetworkRun {
             cycles: 0,
-            features: checksum(bytemuck::cast_slice(&features)),
+            features: checksum(bytemuck::cast_slice(&all)),
         });
-        let colours = frame.as_raw().as_chunks::<3>().0;
-        let grey = colours.iter().all(|&[r, g, b]| r == g && g == b);
-        let grey: Option<Vec<u8>> = grey.then(|| colours.iter().map(|&[r, ..]| r).collect());
-        let pixels = grey.as_ref().unwrap_or(frame.as_raw());
-        // Sides that a network takes are at most 4096.
-        let (height, width) = (height as u16, width as u16);
-        let verdict = self.client.score_pixels(height, width, pixels);
+        let grey: Option<Vec<Vec<u8>>> = pictures.iter().map(grey).collect();
+        let sent = pictures
+            .iter()
+            .enumerate()
+            .map(|(number, picture)| LevelPixels {
+                // Sides that a network takes are at most 4096.
+                height: picture.height() as u16,
+                width: picture.width() as u16,
+                pixels: match &grey {
+                    Some(grey) => &grey[number],
+                    None => picture.as_raw(),
+                },
+            });
+        let sent: Vec<LevelPixels> = sent.collect();
+        let verdict = self.client.score_pixels(&sent);
         self.compare_with((host, map), verdict)
     }
 
@@ -217,24 +247,30 @@ impl Device {
     }
 }
 
-/// What a device has to answer to int8 features `[height, width, dimension]`, but for its cycles, and
-/// the smoothed map, `[height, width]`.
+/// One byte a pixel, where all three colours of all pixels are equal.
+fn grey(picture: &RgbImage) -> Option<Vec<u8>> {
+    let colours = picture.as_raw().as_chunks::<3>().0;
+    let pixels = colours
+        .iter()
+        .map(|&[r, g, b]| (r == g && g == b).then_some(r));
+    pixels.collect()
+}
+
+/// What a device has to answer to a frame, but for its cycles, and the map, `[height, width]`.
 ///
 /// # Errors
 /// [`Error::Frame`] where the features do not fit the bank.
-pub fn host_verdict(bank: &Bank, grid: Grid, features: &[i8]) -> Result<(Verdict, Vec<i32>)> {
-    let scorer = Scorer::new(bank);
-    let mut map = vec![0; grid.len()];
-    let mut scratch = vec![0; scorer.scratch_len_for(grid)];
-    let frame = scorer.score_frame(grid, features, &mut map, &mut scratch)?;
-    let mut labels = vec![0; grid.len()];
+pub fn host_verdict(bank: &Bank, frame: &Frame) -> Result<(Verdict, Vec<i32>)> {
+    let (score, map) = score_levels(bank, frame)?;
+    let map = map.into_raw_vec_and_offset().0;
+    let mut labels = vec![0; map.len()];
     let verdict = Verdict {
-        score: frame.score,
-        threshold: frame.threshold,
-        anomalous: frame.anomalous(),
-        map_max: frame.map_max,
+        score: score.score,
+        threshold: score.threshold,
+        anomalous: score.anomalous(),
+        map_max: score.map_max,
         cycles: 0,
-        regions: regions(&map, grid, bank.parts().map_threshold, &mut labels)?,
+        regions: regions(&map, frame.grid, bank.parts().map_threshold, &mut labels)?,
         network: None,
     };
     Ok((verdict, map))

@@ -14,8 +14,7 @@ use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vod_core::{
-    Bank, BankParts, FrameScore, Grid, ImageScore, Levels, Nearest, ScoreStage, Scorer, ValueKind,
-    residual,
+    Bank, FrameScore, Grid, ImageScore, Levels, Nearest, ScoreStage, Scorer, ValueKind, residual,
 };
 
 pub(crate) use basis::range_limit;
@@ -1321,10 +1320,9 @@ fn held_back(
 
 /// Scores of the patches of a frame before smoothing, `[height * width]`.
 pub(crate) fn patch_scores(bank: &Bank, grid: Grid, queries: &[i8]) -> Result<Vec<i32>> {
-    let parts = BankParts {
-        taps: smoothing_taps(0.0),
-        ..bank.parts().clone()
-    };
+    let mut parts = bank.parts().clone();
+    parts.taps = smoothing_taps(0.0);
+    parts.image_score.levels = Levels::One;
     let bank = Bank::from_parts(parts).map_err(|e| Error::Fit(e.to_string()))?;
     let (_, map) = score_frame(&bank, grid.height(), grid.width(), queries)?;
     Ok(map.into_raw_vec_and_offset().0)

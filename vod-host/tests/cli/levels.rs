@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use vod_core::Scorer;
+use vod_core::{Bank, Levels, Scorer};
 use vod_host::backbone;
 use vod_host::bank_file::BankFile;
 use vod_host::features::FeatureGrid;
@@ -19,6 +19,9 @@ fn the_image_score_is_the_mean_of_all_sizes() {
         let backbone = backbone::open("edge").unwrap();
         let scorer = ImageScorer::new(&file, &*backbone).unwrap();
         let bank = file.bank().unwrap();
+        let mut parts = bank.parts().clone();
+        parts.image_score.levels = Levels::One;
+        let one = Bank::from_parts(parts).unwrap();
         let image = sample("test/defective/000.png");
         let (pyramid, _) = scorer.load(Path::new(&image)).unwrap();
         let levels: Vec<_> = std::iter::once(&pyramid.fine)
@@ -29,7 +32,7 @@ fn the_image_score_is_the_mean_of_all_sizes() {
             .map(|features| {
                 let (height, width, _) = features.dim();
                 let queries = file.host().transform.quantise(features);
-                let (frame, _) = score_frame(&bank, height, width, &queries).unwrap();
+                let (frame, _) = score_frame(&one, height, width, &queries).unwrap();
                 i64::from(frame.score)
             })
             .collect();
@@ -47,7 +50,7 @@ fn the_image_score_is_the_mean_of_all_sizes() {
         };
         let (height, width, _) = pyramid.fine.dim();
         let queries = file.host().transform.quantise(&pyramid.fine);
-        let (_, smoothed) = score_frame(&bank, height, width, &queries).unwrap();
+        let (_, smoothed) = score_frame(&one, height, width, &queries).unwrap();
         let coarser: f64 = pyramid.coarser.iter().map(corner).sum();
         let mean = (f64::from(smoothed[[0, 0]]) + coarser) / levels.len() as f64;
         assert_eq!(verdict.map.dim(), (16, 16));
@@ -98,7 +101,7 @@ fn a_bank_says_the_border_of_each_size() {
     let folder = tempfile::tempdir().unwrap();
     let bank = fitted(folder.path(), 2, "128", &["--levels", "3"]);
     let printed = done(&["inspect", &bank]);
-    let line = "half and a quarter of it (not for firmware), mirrored 16 px beyond its edges";
+    let line = "half and a quarter of it, mirrored 16 px beyond its edges";
     assert!(printed.contains(line), "{printed}");
     assert!(printed.contains("int8 MACs at the input size"), "{printed}");
 
@@ -123,13 +126,26 @@ fn a_bank_says_the_border_of_each_size() {
     assert_eq!(size["mirror"], serde_json::json!([0, 0, 16]));
 }
 
+/// The bank of a device is that of the host, its section apart, levels and all.
 #[test]
-fn firmware_gets_no_bank_of_several_sizes() {
+fn firmware_gets_a_bank_of_several_sizes() {
     let folder = tempfile::tempdir().unwrap();
     let bank = fitted(folder.path(), 2, "128", &["--levels", "2"]);
-    let output = vod_with(
-        "export {} --format bin --out {}",
-        &[&bank, &path(folder.path(), "bank.bin")],
+    let bytes = path(folder.path(), "bank.bin");
+    done(&["export", &bank, "--format", "bin", "--out", &bytes]);
+    let exported = std::fs::read(&bytes).unwrap();
+    let exported = Bank::from_bytes(&exported).unwrap();
+    let file = BankFile::read(Path::new(&bank)).unwrap();
+    let whole = file.bank().unwrap();
+    assert_eq!(exported.parts().image_score, whole.parts().image_score);
+    assert_eq!(exported.parts().image_score.levels, Levels::Two);
+    assert_eq!(exported.rows(), whole.rows());
+    assert!(exported.parts().host.is_empty());
+    let header = path(folder.path(), "bank.h");
+    done(&["export", &bank, "--format", "c-header", "--out", &header]);
+    let text = std::fs::read_to_string(&header).unwrap();
+    assert!(
+        text.contains("frames of 16 x 16 patches, at 2 levels"),
+        "{text}"
     );
-    check_error(&output, 1, "fit it with `--levels 1`");
 }

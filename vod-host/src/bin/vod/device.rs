@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use image::RgbImage;
 use serde::Serialize;
-use vod_core::Grid;
 use vod_core::conv::Network;
 use vod_host::backbone;
 use vod_host::bank_file::BankFile;
@@ -119,7 +119,7 @@ struct ImageReport {
     device_regions: usize,
     /// Cycles that scoring took the device, without transfer and network.
     cycles: u64,
-    /// int8 multiply-accumulates of a search that looks at every row.
+    /// int8 multiply-accumulates of a search that looks at every row, at all levels.
     macs: u64,
     /// Cycles that the network took the device; `null` where features were sent.
     network_cycles: Option<u64>,
@@ -342,18 +342,15 @@ fn compare(
             }
         };
         let host = scorer.verdict(&path, &features, size, start)?;
-        let (height, width, _) = features.fine.dim();
-        let grid = Grid::new(height, width).ok_or(vod_core::FrameError::Grid)?;
-        let frame = match &network {
-            None => None,
-            Some(network) => Some((network, file.host().preprocess.load(&path)?.0)),
+        let transform = &file.host().transform;
+        let levels = transform.quantise_levels(&features.fine, &features.coarser)?;
+        let pictures = match &network {
+            None => Vec::new(),
+            Some(_) => scorer.extractor().pictures(&path)?,
         };
-        let found = match &frame {
-            None => {
-                let queries = file.host().transform.quantise(&features.fine);
-                device.compare(&bank, grid, &queries)?
-            }
-            Some((network, pixels)) => device.compare_pixels(&bank, network, pixels)?,
+        let found = match &network {
+            None => device.compare(&bank, &levels)?,
+            Some(network) => device.compare_pixels(&bank, network, &pictures)?,
         };
         let run = found.device.network;
         let equal = found.equal() && found.host.score == host.raw_score;
@@ -378,12 +375,15 @@ fn compare(
             device_map_max: found.device.map_max,
             device_regions: found.device.regions.len(),
             cycles: found.device.cycles,
-            macs: (grid.len() * bank.row_count() * bank.dimension()) as u64,
+            macs: (levels.patches() * bank.row_count() * bank.dimension()) as u64,
             network_cycles: run.map(|run| run.cycles),
-            network_macs: frame.map(|(network, pixels)| {
-                network.macs(pixels.height() as usize, pixels.width() as usize)
+            network_macs: network.as_ref().map(|network| {
+                let sides = pictures.iter().map(RgbImage::dimensions);
+                sides
+                    .map(|(w, h)| network.macs(h as usize, w as usize))
+                    .sum()
             }),
-            patches: grid.len(),
+            patches: levels.grid.len(),
             differing_patches: found.differing_patches,
             equal,
         });

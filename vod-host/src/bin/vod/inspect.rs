@@ -41,7 +41,7 @@ struct Inspection<'b> {
     image_score: String,
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     image_score_margin: f64,
-    /// Sizes at which a frame is looked at; firmware takes banks of one.
+    /// Sizes at which a frame is looked at.
     levels: usize,
     discriminant_share: f64,
     aligned: bool,
@@ -230,8 +230,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     };
     let half = match parts.image_score.levels {
         Levels::One => "",
-        Levels::Two => ", and half of it (not for firmware)",
-        Levels::Three => ", half and a quarter of it (not for firmware)",
+        Levels::Two => ", and half of it",
+        Levels::Three => ", half and a quarter of it",
     };
     let borders = (0..inspection.levels).map(|level| host.preprocess.mirror.at(level));
     let mut borders: Vec<_> = borders.map(|pixels| pixels.to_string()).collect();
