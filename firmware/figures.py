@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Figures of the firmware in QEMU: sizes by section, device against host bit for bit, instructions.
 
-usage: figures.py [--vod PATH] [--count N] [--size N] [--pixels] DATASET...
+usage: figures.py [--vod PATH] [--count N] [--size N] [--levels N] [--pixels] DATASET...
 
 Builds the three boards, fits a 4-shot bank of at most 64 KB for each data set (MVTec layout), has
 each board score the first N images of each test folder under `-icount`, the first few of them twice, and
@@ -137,6 +137,7 @@ def main():
     parser.add_argument("--vod", default=str(FIRMWARE.parent / "target/release/vod"))
     parser.add_argument("--count", type=int, default=10, help="images of each test folder")
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--levels", type=int, default=1, help="levels at which banks look at a frame")
     parser.add_argument("--pixels", action="store_true", help="send pixels, which the boards make features of")
     parser.add_argument("--toolchain", default="", help="such as +stable")
     parser.add_argument("--target-dir", default=os.environ.get("CARGO_TARGET_DIR", str(FIRMWARE / "target")))
@@ -155,7 +156,7 @@ def main():
             bank = folder / f"{dataset.name}.vod"
             backbone = "edge-int8" if arguments.pixels else "edge"
             run(arguments.vod, "--quiet", "fit", dataset, "--backbone", backbone, "--shots", SHOTS, "--size", arguments.size,
-                "--bank-bytes", ROW_BYTES, "--out", bank)
+                "--levels", arguments.levels, "--bank-bytes", ROW_BYTES, "--out", bank)
             if arguments.pixels:
                 network = json.loads(run(arguments.vod, "inspect", bank, "--json", "-"))["network"]
                 print(f"{dataset.name}: network of {network['bytes']} bytes; "

@@ -86,6 +86,12 @@ impl Mirror {
         self.0[level.min(LEVELS - 1)]
     }
 
+    /// The same at these levels; those below, at which nothing is looked at, have the last one's.
+    pub fn up_to(self, levels: Levels) -> Self {
+        let last = levels.count() - 1;
+        Self(std::array::from_fn(|level| self.at(level.min(last))))
+    }
+
     /// The border at every level, pixels, where they are alike.
     pub fn uniform(self) -> Option<u32> {
         let pixels = self.0[0];
@@ -301,7 +307,7 @@ pub fn resize(image: &RgbImage, width: u32, height: u32) -> Result<RgbImage> {
 mod tests {
     use image::{Rgb, RgbImage};
 
-    use super::{Colour, ExactSize, Mirror, Preprocess, SizeRule, mirrored};
+    use super::{Colour, ExactSize, Levels, Mirror, Preprocess, SizeRule, mirrored};
 
     fn preprocess(mirror: Mirror) -> Preprocess {
         Preprocess {
@@ -315,6 +321,18 @@ mod tests {
             mean: [1.0; 3],
             std: [2.0; 3],
         }
+    }
+
+    #[test]
+    fn borders_of_levels_that_are_not_looked_at_do_not_count() {
+        let vit = Mirror::each([0, 0, 28]);
+        assert_eq!(vit.up_to(Levels::One).uniform(), Some(0));
+        assert_eq!(vit.up_to(Levels::Two).uniform(), Some(0));
+        assert_eq!(vit.up_to(Levels::Three), vit);
+        let edge = Mirror::alike(16);
+        assert_eq!(edge.up_to(Levels::One), edge);
+        let each = Mirror::each([1, 2, 3]).up_to(Levels::Two);
+        assert_eq!(each, Mirror::each([1, 2, 2]));
     }
 
     #[test]

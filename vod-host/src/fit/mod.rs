@@ -35,6 +35,7 @@ use crate::eval::metrics::{auroc, average_precision};
 use crate::features::{Extractor, FeatureGrid};
 use crate::generalist::{NormalStatistics, Weights};
 use crate::ignore::IgnoreRegions;
+use crate::preprocess::Preprocess;
 use crate::reference::{k_centre, paste_anomaly, shifted_copy};
 use crate::score::{Frame, score_frame, score_levels};
 
@@ -575,11 +576,16 @@ pub fn fit(
             None => Vec::new(),
             Some(kept) => {
                 let manifest = extractor.backbone().manifest();
+                let preprocess = extractor.preprocess();
                 let section = HostSection {
                     vod_version: env!("CARGO_PKG_VERSION").into(),
                     backbone_id: manifest.id.clone(),
                     backbone_sha256: manifest.sha256.to_lowercase(),
-                    preprocess: extractor.preprocess().clone(),
+                    preprocess: Preprocess {
+                        // Nothing that earlier programs don't know where it changes nothing.
+                        mirror: preprocess.mirror.up_to(extractor.levels()),
+                        ..preprocess.clone()
+                    },
                     features: spec.clone(),
                     transform: transform.clone(),
                     calibration: calibration.clone(),

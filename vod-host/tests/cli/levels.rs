@@ -124,6 +124,12 @@ fn a_bank_says_the_border_of_each_size() {
     let inspected = json(&vod(&["inspect", &own, "--json", "-"]));
     let size = &inspected["preprocess"]["size"]["MirroredLevels"];
     assert_eq!(size["mirror"], serde_json::json!([0, 0, 16]));
+    // Where the mirrored level is not looked at, the bank is as those without any border.
+    let line = line.to_string() + " --levels 2 --force";
+    assert!(vod_with(&line, &[&parts, &manifest, &own]).status.success());
+    let inspected = json(&vod(&["inspect", &own, "--json", "-"]));
+    let size = &inspected["preprocess"]["size"];
+    assert!(size.get("ShortSide").is_some(), "{size}");
 }
 
 /// The bank of a device is that of the host, its section apart, levels and all.
