@@ -35,7 +35,8 @@ pub struct LayerParts<'a> {
     /// Inputs from one output to the next, 1 or 2.
     pub stride: u8,
     /// Inputs that the first output's kernel lies before the edge; `kernel - stride - pad` lie
-    /// behind the other.
+    /// behind the other. With [`REPLICATE`] added, what lies there is the outermost input; otherwise
+    /// it is the input's zero point.
     pub pad: u8,
     /// Input channels.
     pub inputs: u16,
@@ -58,6 +59,9 @@ pub struct LayerParts<'a> {
     pub biases: &'a [u8],
 }
 
+/// Added to [`LayerParts::pad`] of a layer that sees its outermost inputs again beyond the edges: zeros
+/// there look like a defect to what compares patches at the edge with others.
+pub const REPLICATE: u8 = 1 << 7;
 /// Largest bias: sums stay within i32.
 const MAX_BIAS: u32 = 1 << 30;
 /// Largest shift.
@@ -84,7 +88,7 @@ impl<'a> LayerParts<'a> {
         if !kernel_fits {
             return Err("kernel");
         }
-        if self.pad > self.kernel - self.stride {
+        if self.pad_before() > self.kernel() - self.stride() {
             return Err("pad");
         }
         let outputs = self.outputs();
@@ -148,16 +152,18 @@ impl<'a> LayerParts<'a> {
 
     /// Inputs before the edge.
     pub(super) fn pad_before(&self) -> usize {
-        usize::from(self.pad)
+        usize::from(self.pad & !REPLICATE)
+    }
+
+    /// Whether the outermost inputs are seen again beyond the edges.
+    pub fn replicates(&self) -> bool {
+        self.pad & REPLICATE != 0
     }
 
     /// Inputs behind the other edge.
     pub(super) fn pad_after(&self) -> usize {
-        usize::from(
-            self.kernel
-                .saturating_sub(self.stride)
-                .saturating_sub(self.pad),
-        )
+        let beyond = self.kernel().saturating_sub(self.stride());
+        beyond.saturating_sub(self.pad_before())
     }
 
     /// Values of the kernel.

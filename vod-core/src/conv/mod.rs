@@ -6,7 +6,7 @@
 //! reaches. All arithmetic is in integers and the same on every target:
 //!
 //! - `sum = bias[c] + sum_k weight[c][k] * input[k]` in i32. Inputs beyond the edges are the input's
-//!   zero point.
+//!   zero point, or the outermost inputs again ([`REPLICATE`]).
 //! - `output = clamp((high(sum * multiplier[c]) + skip + (zero << shift) + (1 << shift) / 2) >> shift)`
 //!   to -128..=127, `high` being the upper 32 bits of the 64-bit product, and `skip` 0 or
 //!   `high(((earlier - earlier_zero) << 22) * skip_multiplier)` for a value that goes around layers.
@@ -26,7 +26,7 @@ use crate::container;
 use crate::error::BankError;
 
 pub use crate::container::{HEADER_LEN, TRAILER_LEN, checksum};
-pub use layer::{LayerParts, Operation, Skip};
+pub use layer::{LayerParts, Operation, REPLICATE, Skip};
 pub use stream::{FeatureStream, PausedFeatures};
 
 /// First bytes of every network file.

@@ -22,8 +22,9 @@ struct Stage {
     after: usize,
     kernel: usize,
     stride: usize,
-    /// What padding holds.
+    /// What padding holds where it does not replicate the outermost values.
     fill: i8,
+    replicate: bool,
     /// Rows in the ring.
     rows: usize,
     /// First byte in the scratch.
@@ -51,17 +52,43 @@ impl Stage {
         self.width / self.stride.max(1)
     }
 
-    /// Row `y` (padding counts) within the ring's bytes.
+    /// Where row `y` (padding counts) lies in the ring's bytes.
+    fn row_start(&self, y: usize) -> usize {
+        (y % self.rows.max(1)) * self.row_len()
+    }
+
+    /// Row `y` within the ring's bytes.
     fn row<'r>(&self, ring: &'r [i8], y: usize) -> &'r [i8] {
-        let start = (y % self.rows.max(1)) * self.row_len();
+        let start = self.row_start(y);
         ring.get(start..start + self.row_len()).unwrap_or_default()
     }
 
     /// Where the next row goes, padding at its ends left out.
     fn next_row<'r>(&self, ring: &'r mut [i8]) -> &'r mut [i8] {
-        let first = (self.pushed % self.rows.max(1)) * self.row_len() + self.before * self.channels;
+        let first = self.row_start(self.pushed) + self.before * self.channels;
         ring.get_mut(first..first + self.width * self.channels)
             .unwrap_or_default()
+    }
+
+    /// Completes the row that was written to [`Self::next_row`].
+    fn complete_row(&mut self, ring: &mut [i8]) {
+        if self.replicate {
+            let row = self.row_start(self.pushed);
+            let at = |place: usize| row + place * self.channels;
+            for place in 0..self.before {
+                copy(ring, at(self.before), at(place), self.channels);
+            }
+            let end = self.before + self.width;
+            for place in end..end + self.after {
+                copy(ring, at(end - 1), at(place), self.channels);
+            }
+            if self.pushed == self.before {
+                for above in 0..self.before {
+                    copy(ring, row, self.row_start(above), self.row_len());
+                }
+            }
+        }
+        self.pushed += 1;
     }
 
     /// Whether the next output row has all its input rows; rows below the input are added as they
@@ -72,7 +99,17 @@ impl Stage {
         }
         let needed = self.produced * self.stride + self.kernel;
         while self.pushed < needed && self.pushed >= self.before + self.height {
-            self.next_row(ring).fill(self.fill);
+            if self.replicate {
+                let (last, next) = (self.pushed - 1, self.pushed);
+                copy(
+                    ring,
+                    self.row_start(last),
+                    self.row_start(next),
+                    self.row_len(),
+                );
+            } else {
+                self.next_row(ring).fill(self.fill);
+            }
             self.pushed += 1;
         }
         self.pushed >= needed
@@ -83,6 +120,16 @@ impl Stage {
         let first = self.produced * self.stride;
         for (y, slot) in (first..).zip(rows) {
             *slot = self.row(ring, y);
+        }
+    }
+}
+
+/// Copies `len` values from one place to another.
+fn copy(values: &mut [i8], from: usize, to: usize, len: usize) {
+    for i in 0..len {
+        let value = values.get(from + i).copied().unwrap_or_default();
+        if let Some(slot) = values.get_mut(to + i) {
+            *slot = value;
         }
     }
 }
@@ -111,6 +158,7 @@ fn stages(
             kernel: layer.kernel(),
             stride: layer.stride(),
             fill: network.input_zero(number),
+            replicate: layer.replicates(),
             rows: layer.kernel().max(rows_around(network.layers(), number)),
             start,
             pushed: 0,
@@ -134,6 +182,7 @@ fn stages(
         stride: 1,
         // Sums are taken over the values inside alone.
         fill: 0,
+        replicate: false,
         rows: POOL,
         start,
         pushed: 0,
@@ -296,7 +345,7 @@ impl FeatureStream<'_, '_> {
                 *value = [signed(pixel); COLOURS];
             }
         }
-        stage.pushed += 1;
+        stage.complete_row(ring);
         Ok(())
     }
 
@@ -369,7 +418,9 @@ impl FeatureStream<'_, '_> {
             }
         }
         self.stages.get_mut(number)?.produced += 1;
-        self.stages.get_mut(number + 1)?.pushed += 1;
+        let next = self.stages.get_mut(number + 1)?;
+        let ring = self.scratch.get_mut(next.start..next.start + next.len())?;
+        next.complete_row(ring);
         Some(())
     }
 
