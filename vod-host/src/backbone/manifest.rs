@@ -63,6 +63,17 @@ pub enum Arithmetic {
     Int8,
 }
 
+/// What a convolution sees beyond the edges of its input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Padding {
+    /// What the model file says: zeros, as a rule.
+    #[default]
+    Model,
+    /// The outermost values again, for [`Arithmetic::Int8`]: zeros look like a defect at the edge.
+    Replicate,
+}
+
 /// A model's input, `[1, 3, height, width]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +93,9 @@ pub struct InputSpec {
     /// Border by which an input is continued beyond its edges.
     #[serde(default)]
     pub mirror: Mirror,
+    /// What convolutions see beyond the edges of their inputs.
+    #[serde(default)]
+    pub padding: Padding,
     /// Sizes at which banks look at frames, each half of the one before, unless the user asks for
     /// another number of levels.
     #[serde(default = "one")]
@@ -207,6 +221,10 @@ impl Manifest {
                 && (!int8 || !self.features.pool.looks_around()),
             "arithmetic `int8` goes with features.normalise `int8` and features.pool 1",
         )?;
+        need(
+            int8 || self.input.padding == Padding::Model,
+            "input.padding `replicate` goes with arithmetic `int8`",
+        )?;
         for name in &self.features.outputs {
             self.output(name)
                 .ok_or_else(|| format!("features.outputs names `{name}`, which is no output"))?;
@@ -323,7 +341,7 @@ fn model_folders() -> Vec<PathBuf> {
 mod tests {
     use std::path::Path;
 
-    use super::{Manifest, Mirror};
+    use super::{Manifest, Mirror, Padding};
 
     #[test]
     fn rows_grow_with_the_references_within_limits() {
@@ -338,6 +356,18 @@ mod tests {
         );
         // Neither number is in its manifest.
         assert_eq!([1, 1000].map(|n| rows("vit", n)), [1 << 20; 2]);
+    }
+
+    #[test]
+    fn replicated_values_go_with_int8() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+        let int8 = Manifest::read(&models.join("edge-int8.toml")).unwrap();
+        assert_eq!(int8.input.padding, Padding::Replicate);
+        let text = std::fs::read_to_string(models.join("vit.toml")).unwrap();
+        let text = text.replace("mirror = ", "padding = \"replicate\"\nmirror = ");
+        let manifest: Manifest = toml::from_str(&text).unwrap();
+        let error = manifest.check().unwrap_err();
+        assert!(error.contains("goes with arithmetic `int8`"), "{error}");
     }
 
     #[test]

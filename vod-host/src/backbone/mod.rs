@@ -11,7 +11,9 @@ use std::sync::Arc;
 use image::RgbImage;
 use ndarray::{Array3, ArrayView3};
 
-pub use manifest::{Arithmetic, FeatureSpec, InputSpec, Layout, Manifest, Normalise, OutputSpec};
+pub use manifest::{
+    Arithmetic, FeatureSpec, InputSpec, Layout, Manifest, Normalise, OutputSpec, Padding,
+};
 pub use pool::Pool;
 pub use tract::TractBackbone;
 pub(crate) use tract::hex;

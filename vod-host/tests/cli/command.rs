@@ -201,7 +201,8 @@ fn inspect_shows_the_network_that_a_bank_brings_with_it() {
     let printed = done(&["inspect", &bank]);
     let kilobytes = bytes as f64 / 1024.0;
     let first = format!(
-        "network     int8, {kilobytes:.1} KB, {} layers, a patch every {} pixels\n",
+        "network     int8, {kilobytes:.1} KB, {} layers, a patch every {} pixels, the outermost values \
+         again beyond the edges\n",
         layers.len(),
         128 / side
     );

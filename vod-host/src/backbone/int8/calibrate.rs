@@ -7,11 +7,12 @@ use rayon::prelude::*;
 use tract_onnx::prelude::*;
 use vod_core::conv::{
     GAIN_BITS, LayerParts, MAGIC, MAX_GAIN, Network, NetworkError, NetworkParts, Operation,
-    SKIP_BITS, Skip, VERSION,
+    REPLICATE, SKIP_BITS, Skip, VERSION,
 };
 
 use super::float::{FloatLayer, FloatNetwork};
 use super::{Manifest, features};
+use crate::backbone::Padding;
 use crate::bank_file::wrap;
 use crate::error::{Error, Result};
 use crate::fit::range_limit;
@@ -97,7 +98,8 @@ pub(crate) fn calibrate(
         quantisations.push(output);
     }
     let channels = network.layers.last().map_or(0, |layer| layer.outputs);
-    let encode = |gain, centres: &[i8]| encode(input.zero, gain, centres, &layers);
+    let padding = spec.padding;
+    let encode = |gain, centres: &[i8]| encode(input.zero, gain, centres, &layers, padding);
 
     // Centres and gain from the features of the pictures themselves.
     let trial = all_features(&encode(TRIAL_GAIN, &vec![0; channels])?, pictures)?;
@@ -221,7 +223,13 @@ fn quantise(
 }
 
 /// The bytes of a network file (`docs/network-format.md`).
-fn encode(input_zero: i8, gain: u32, centres: &[i8], layers: &[QuantisedLayer]) -> Result<Vec<u8>> {
+fn encode(
+    input_zero: i8,
+    gain: u32,
+    centres: &[i8],
+    layers: &[QuantisedLayer],
+    padding: Padding,
+) -> Result<Vec<u8>> {
     let failed = |e: postcard::Error| Error::Fit(e.to_string());
     let mut body = postcard::to_stdvec(&NetworkParts {
         input_zero,
@@ -238,7 +246,10 @@ fn encode(input_zero: i8, gain: u32, centres: &[i8], layers: &[QuantisedLayer]) 
             operation: layer.operation,
             kernel: layer.kernel as u8,
             stride: layer.stride as u8,
-            pad: layer.pad as u8,
+            pad: match padding {
+                Padding::Replicate if layer.kernel > 1 => layer.pad as u8 | REPLICATE,
+                Padding::Replicate | Padding::Model => layer.pad as u8,
+            },
             inputs: layer.inputs as u16,
             outputs: layer.outputs as u16,
             output_zero: quantised.output_zero,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use vod_core::conv::{Network, Operation};
+use vod_core::conv::{LayerParts, Network, Operation};
 use vod_core::{Grid, Levels, ScoreStage, Scorer, bank};
 use vod_host::bank_file::{BankFile, Calibration};
 use vod_host::preprocess::{ExactSize, Preprocess, ShortSide, SizeRule};
@@ -67,6 +67,8 @@ struct NetworkInspection {
     bytes: usize,
     /// Pixels from one patch to the next.
     stride: usize,
+    /// Whether layers see their outermost inputs again beyond the edges.
+    replicates: bool,
     layers: Vec<LayerInspection>,
     /// Height and width of a frame, pixels; of a square one where frames differ in size.
     frame: [usize; 2],
@@ -126,6 +128,7 @@ impl NetworkInspection {
         Some(Self {
             bytes: host.network.len(),
             stride,
+            replicates: network.layers().iter().any(LayerParts::replicates),
             layers: layers.collect(),
             frame: [height, width],
             macs_per_frame: network.macs(height, width),
@@ -137,11 +140,16 @@ impl NetworkInspection {
     fn lines(&self) -> String {
         let [height, width] = self.frame;
         let mut text = format!(
-            "network     int8, {:.1} KB, {} layers, a patch every {} pixels\n\
+            "network     int8, {:.1} KB, {} layers, a patch every {} pixels, {} beyond the edges\n\
              pixels      {width} x {height}: {:.1} M int8 MACs, {:.1} KB of RAM between the layers\n",
             self.bytes as f64 / 1024.0,
             self.layers.len(),
             self.stride,
+            if self.replicates {
+                "the outermost values again"
+            } else {
+                "zeros"
+            },
             self.macs_per_frame as f64 / 1e6,
             self.rows_bytes as f64 / 1024.0,
         );
