@@ -4,35 +4,63 @@
 use std::path::Path;
 
 use vod_core::bank::MAX_TAPS;
-use vod_core::{BankParts, ImageScore, ScoreStage, ValueKind};
+use vod_core::{BankParts, ImageScore, Levels, ScoreStage, ValueKind};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let (bodies, frames) = (corpus.join("bank_bytes"), corpus.join("bank_and_frame"));
     std::fs::create_dir_all(&bodies)?;
     std::fs::create_dir_all(&frames)?;
+    let write = |name: String, body: Vec<u8>, sides: [u8; 2], choice| {
+        std::fs::write(bodies.join(&name), &body)?;
+        let mut frame = sides.to_vec();
+        frame.extend(body);
+        frame.extend(noise(choice, 40));
+        std::fs::write(frames.join(&name), frame)
+    };
     for dimension in [1u16, 2, 5, 16, 33, 70] {
         for row_count in [1u32, 3, 20] {
             let choice = u32::from(dimension) + row_count;
-            let body = body(
-                dimension,
-                row_count,
-                choice.is_multiple_of(2),
-                choice % 3 == 0,
-            );
-            let name = format!("seed_{row_count}x{dimension}");
-            std::fs::write(bodies.join(&name), &body)?;
-            let mut frame = vec![2, 3];
-            frame.extend(body);
-            frame.extend(noise(choice, 40));
-            std::fs::write(frames.join(&name), frame)?;
+            let aligned = choice % 3 == 0;
+            let image_score = ImageScore::whole(if aligned {
+                ScoreStage::Smoothed
+            } else {
+                ScoreStage::Raw
+            });
+            let signed = choice.is_multiple_of(2);
+            let body = body(dimension, row_count, signed, aligned, image_score);
+            write(
+                format!("seed_{row_count}x{dimension}"),
+                body,
+                [2, 3],
+                choice,
+            )?;
         }
+    }
+    for (dimension, levels) in [5u16, 16]
+        .into_iter()
+        .flat_map(|dimension| [Levels::Two, Levels::Three].map(|levels| (dimension, levels)))
+    {
+        let image_score = ImageScore {
+            stage: ScoreStage::Both,
+            margin: 8000,
+            levels,
+        };
+        let name = format!("seed_20x{dimension}_{}levels", levels.count());
+        let body = body(dimension, 20, true, false, image_score);
+        write(name, body, [10, 6], u32::from(dimension))?;
     }
     Ok(())
 }
 
 /// An encoded body; an aligned one is for a grid of 1 x 2.
-fn body(dimension: u16, row_count: u32, signed: bool, aligned: bool) -> Vec<u8> {
+fn body(
+    dimension: u16,
+    row_count: u32,
+    signed: bool,
+    aligned: bool,
+    image_score: ImageScore,
+) -> Vec<u8> {
     let rows = noise(1, usize::from(dimension) * row_count as usize);
     let norms: Vec<u8> = rows
         .chunks_exact(usize::from(dimension))
@@ -60,11 +88,7 @@ fn body(dimension: u16, row_count: u32, signed: bool, aligned: bool) -> Vec<u8> 
         shift: 5,
         taps,
         top_share: 6554,
-        image_score: ImageScore::whole(if aligned {
-            ScoreStage::Smoothed
-        } else {
-            ScoreStage::Raw
-        }),
+        image_score,
         threshold: 1000,
         normal_score: 10,
         map_threshold: 1200,
