@@ -69,6 +69,17 @@ struct Begun {
 }
 
 impl Begun {
+    /// One of features, without any level.
+    const fn new() -> Self {
+        Self {
+            scored: Vec::new(),
+            level: None,
+            cycles: 0,
+            #[cfg(feature = "pixels")]
+            pixels: None,
+        }
+    }
+
     /// Patches of the levels that were scored.
     fn patches(&self) -> usize {
         self.scored.iter().map(|(grid, _)| grid.len()).sum()
@@ -110,7 +121,7 @@ impl Incoming {
 struct Scoring {
     grid: Grid,
     stream: PausedStream,
-    /// Where its map lies: behind those of the finer levels, which alone are smoothed.
+    /// Where its map lies: behind those of the finer levels. Only the finest, at 0, is smoothed.
     map_start: usize,
     /// Rows of the map that are there.
     map_rows: usize,
@@ -204,10 +215,7 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
                 answer
             }
             Request::FrameBegin { height, width } => {
-                self.begin_frame(
-                    #[cfg(feature = "pixels")]
-                    None,
-                );
+                self.frame = Frame::Begun(Begun::new());
                 self.begin_level(height.into(), width.into())
             }
             #[cfg(feature = "pixels")]
@@ -279,17 +287,6 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         finished.map(|()| Response::Updated)
     }
 
-    /// Starts a frame without any level.
-    fn begin_frame(&mut self, #[cfg(feature = "pixels")] pixels: Option<(usize, Tally)>) {
-        self.frame = Frame::Begun(Begun {
-            scored: Vec::new(),
-            level: None,
-            cycles: 0,
-            #[cfg(feature = "pixels")]
-            pixels,
-        });
-    }
-
     #[cfg(feature = "pixels")]
     fn begin_pixels(
         &mut self,
@@ -307,7 +304,10 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
         if colours != 1 && colours != COLOURS {
             return Err(Refusal::Grid);
         }
-        self.begin_frame(Some((colours, Tally::new())));
+        self.frame = Frame::Begun(Begun {
+            pixels: Some((colours, Tally::new())),
+            ..Begun::new()
+        });
         self.begin_level(height, width)
     }
 
