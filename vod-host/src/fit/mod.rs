@@ -583,7 +583,7 @@ pub fn fit(
                     backbone_sha256: manifest.sha256.to_lowercase(),
                     preprocess: Preprocess {
                         // Nothing that earlier programs don't know where it changes nothing.
-                        mirror: preprocess.mirror.up_to(extractor.levels()),
+                        mirror: preprocess.mirror.up_to(options.levels(extractor)),
                         ..preprocess.clone()
                     },
                     features: spec.clone(),
