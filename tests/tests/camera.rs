@@ -8,12 +8,13 @@ use image::RgbImage;
 use indicatif::ProgressBar;
 use vod_core::conv::Network;
 use vod_core::{FrameScore, Grid, Levels, Region, regions};
-use vod_host::backbone::{self, int8};
+use vod_host::backbone;
 use vod_host::bank_file::BankFile;
+use vod_host::device::network_frame;
 use vod_host::export::{Artefact, Format};
 use vod_host::features::{Extractor, preprocess_for};
 use vod_host::fit::{FitOptions, fit};
-use vod_host::score::{Frame, ImageScorer, score_levels};
+use vod_host::score::{ImageScorer, score_levels};
 use vod_tests::boards::{BOARDS, Board, PROGRAM_LIMIT, build, flash_file, program_len, switch_on};
 use vod_tests::cross::{has, leave_out, output, toolchain};
 use vod_tests::sample;
@@ -45,26 +46,11 @@ struct Expected {
     regions: Vec<Region>,
 }
 
-/// What the network makes of pictures, the input size first.
-fn features(network: &Network, pictures: &[RgbImage]) -> Frame {
-    let mut levels = pictures.iter().map(|pixels| {
-        let (width, height) = (pixels.width() as usize, pixels.height() as usize);
-        let features = int8::features(network, pixels.as_raw(), height, width).unwrap();
-        (network.grid(height, width).unwrap(), features)
-    });
-    let (grid, features) = levels.next().unwrap();
-    Frame {
-        grid,
-        features,
-        coarser: levels.collect(),
-    }
-}
-
 /// That of the pictures of a frame at the bank's levels.
 fn expected(file: &BankFile, pictures: &[RgbImage]) -> Expected {
     let network = Network::from_bytes(&file.host().network).unwrap();
     let bank = file.bank().unwrap();
-    let given = features(&network, pictures);
+    let given = network_frame(&network, pictures).unwrap();
     let (frame, map) = score_levels(&bank, &given).unwrap();
     let map = map.into_raw_vec_and_offset().0;
     let regions = map_regions(&map, given.grid, bank.parts().map_threshold);
@@ -183,7 +169,7 @@ fn pixels_become_the_hosts_verdict(board: &Board, levels: Levels) {
         }
     }
     // Features are still taken, and a frame of pixels that was begun is not in their way.
-    let frame = features(&network, &grey[0]);
+    let frame = network_frame(&network, &grey[0]).unwrap();
     assert!(device.compare(&bank, &frame).unwrap().equal());
     // Wider than the rows that there is room for.
     let wide: Vec<RgbImage> = (0..levels.count()).map(|_| RgbImage::new(512, 8)).collect();

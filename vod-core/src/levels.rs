@@ -145,7 +145,7 @@ impl Level<'_> {
 /// The two patches of `to` whose centres lie around that of patch `i` of `from`, and how far from the
 /// first to the second, in 1/256.
 fn between(i: usize, from: usize, to: usize) -> (usize, usize, i64) {
-    // Sides are at most 4096 patches: below 2^32.
+    // Sides are at most 4096 patches, so that the products stay below 2^32.
     let (i, from, to) = (i as u32, (from as u32).max(1), (to as u32).max(1));
     let half = 1 << (PLACE_BITS - 1);
     let place = ((2 * i + 1) * to * half / from).saturating_sub(half);

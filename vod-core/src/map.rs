@@ -79,6 +79,7 @@ pub(crate) fn smooth_column<'r>(
 }
 
 /// Mean of `count` scores with this sum, rounded to the nearest, halves up.
+// Once in a device's code, as `Top::offer`.
 #[cfg_attr(not(feature = "std"), inline(never))]
 pub(crate) fn rounded_mean(sum: i64, count: usize) -> i32 {
     let count = (count as i64).max(1);

@@ -425,8 +425,8 @@ enum vod_status vod_score_levels(const struct vod_bank *bank,
                                  struct vod_verdict *verdict);
 
 /*
- Starts a frame of `height x width` patches, or one level of it, whose rows arrive one by one. `bank` and `scratch` stay
- in use as long as `stream`.
+ Starts a frame of `height x width` patches, or one level of it, whose rows arrive one by one. `bank`
+ and `scratch` stay in use as long as `stream`.
 
  # Safety
  Pointers are null or valid for their length.

@@ -260,8 +260,8 @@ pub unsafe extern "C" fn vod_score_levels(
     })
 }
 
-/// Starts a frame of `height x width` patches, or one level of it, whose rows arrive one by one. `bank` and `scratch` stay
-/// in use as long as `stream`.
+/// Starts a frame of `height x width` patches, or one level of it, whose rows arrive one by one. `bank`
+/// and `scratch` stay in use as long as `stream`.
 ///
 /// # Safety
 /// Pointers are null or valid for their length.

@@ -174,28 +174,13 @@ impl Device {
         network: &Network,
         pictures: &[RgbImage],
     ) -> Result<Comparison> {
-        let mut levels = Vec::new();
-        for picture in pictures {
-            let (width, height) = picture.dimensions();
-            let (width, height) = (width as usize, height as usize);
-            let grid = network.grid(height, width).ok_or(FrameError::Grid)?;
-            levels.push((
-                grid,
-                int8::features(network, picture.as_raw(), height, width)?,
-            ));
-        }
-        let all: Vec<i8> = levels
-            .iter()
-            .flat_map(|(_, features)| features)
+        let frame = network_frame(network, pictures)?;
+        let coarser = frame.coarser.iter().map(|(_, features)| features);
+        let all: Vec<i8> = std::iter::once(&frame.features)
+            .chain(coarser)
+            .flatten()
             .copied()
             .collect();
-        let mut levels = levels.into_iter();
-        let (grid, features) = levels.next().ok_or(FrameError::Grid)?;
-        let frame = Frame {
-            grid,
-            features,
-            coarser: levels.collect(),
-        };
         let (mut host, map) = host_verdict(bank, &frame)?;
         host.network = Some(NetworkRun {
             cycles: 0,
@@ -245,6 +230,26 @@ impl Device {
             reason,
         }
     }
+}
+
+/// What a network makes of the pictures of a frame, one for each level, the input size first.
+///
+/// # Errors
+/// [`Error::Frame`] where there is no picture, or the network does not take its size.
+pub fn network_frame(network: &Network, pictures: &[RgbImage]) -> Result<Frame> {
+    let levels = pictures.iter().map(|picture| {
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let grid = network.grid(height, width).ok_or(FrameError::Grid)?;
+        let features = int8::features(network, picture.as_raw(), height, width)?;
+        Ok((grid, features))
+    });
+    let mut levels = levels.collect::<Result<Vec<_>>>()?.into_iter();
+    let (grid, features) = levels.next().ok_or(FrameError::Grid)?;
+    Ok(Frame {
+        grid,
+        features,
+        coarser: levels.collect(),
+    })
 }
 
 /// One byte a pixel, where all three colours of all pixels are equal.
