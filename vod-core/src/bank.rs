@@ -75,7 +75,7 @@ impl Levels {
     }
 }
 
-/// How the image score is taken from a frame's scores.
+/// How image score and map are made of a frame's patch scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageScore {
     /// Map that it is taken from.
@@ -86,6 +86,8 @@ pub struct ImageScore {
     pub margin: u16,
     /// Sizes of the frame that are looked at.
     pub levels: Levels,
+    /// Share of the background that is taken off the map, in 1/256 ([`crate::take_off_background`]).
+    pub background: u8,
 }
 
 impl ImageScore {
@@ -95,12 +97,14 @@ impl ImageScore {
             stage,
             margin: 0,
             levels: Levels::One,
+            background: 0,
         }
     }
 }
 
-/// In a bank, a number that says stage, margin and levels as the variant of an enum does, and the margin
-/// where there may be one. Banks without a margin and of one level are those of readers that know neither.
+/// In a bank, a number that says stage, margin, levels and background as the variant of an enum does, and
+/// margin and background where there may be one. Banks with neither and of one level are those of readers
+/// that know none of them.
 impl Serialize for ImageScore {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let stage = match self.stage {
@@ -114,21 +118,26 @@ impl Serialize for ImageScore {
             (Levels::Two, _) => stage + TWO_LEVEL_KINDS,
             (Levels::Three, _) => stage + THREE_LEVEL_KINDS,
         };
-        if kind < MARGIN_KINDS {
-            return serializer.serialize_u8(kind);
+        let background = self.background;
+        match (kind >= MARGIN_KINDS, background) {
+            (false, 0) => serializer.serialize_u8(kind),
+            (true, 0) => (kind, self.margin).serialize(serializer),
+            (false, _) => (kind + BACKGROUND_KINDS, background).serialize(serializer),
+            (true, _) => (kind + BACKGROUND_KINDS, self.margin, background).serialize(serializer),
         }
-        (kind, self.margin).serialize(serializer)
     }
 }
 
-/// First kind with a margin, and first ones of two and three levels.
+/// First kind with a margin, first ones of two and three levels, and the first of all these with a
+/// background.
 const MARGIN_KINDS: u8 = 3;
 const TWO_LEVEL_KINDS: u8 = 6;
 const THREE_LEVEL_KINDS: u8 = 9;
+const BACKGROUND_KINDS: u8 = 12;
 
 impl<'de> Deserialize<'de> for ImageScore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_tuple(2, ImageScoreVisitor)
+        deserializer.deserialize_tuple(3, ImageScoreVisitor)
     }
 }
 
@@ -138,12 +147,14 @@ impl<'de> Visitor<'de> for ImageScoreVisitor {
     type Value = ImageScore;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a kind of image score and its margin")
+        f.write_str("a kind of image score, its margin and background")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<ImageScore, A::Error> {
         let missing = |place| A::Error::invalid_length(place, &self);
-        let kind: u8 = parts.next_element()?.ok_or_else(|| missing(0))?;
+        let number: u8 = parts.next_element()?.ok_or_else(|| missing(0))?;
+        let without = number.checked_sub(BACKGROUND_KINDS);
+        let kind = without.unwrap_or(number);
         let stage = match kind % MARGIN_KINDS {
             0 => ScoreStage::Raw,
             1 => ScoreStage::Smoothed,
@@ -160,10 +171,15 @@ impl<'de> Visitor<'de> for ImageScoreVisitor {
         } else {
             parts.next_element()?.ok_or_else(|| missing(1))?
         };
+        let background = match without {
+            Some(_) => parts.next_element()?.ok_or_else(|| missing(2))?,
+            None => 0,
+        };
         Ok(ImageScore {
             stage,
             margin,
             levels,
+            background,
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::bank::Levels;
 use crate::error::FrameError;
 use crate::grid::Grid;
-use crate::map::rounded_mean;
+use crate::map::{rounded_mean, take_off_background};
 use crate::scorer::{FrameScore, Scorer};
 
 /// Fraction bits of a place between two patches.
@@ -35,7 +35,7 @@ pub struct Level<'m> {
 
 /// Verdict of a frame from several levels: image score and map are the means of all. `map` is the finest
 /// level's smoothed map, `[height, width]`, and becomes that of all; a coarser one is bilinear between
-/// the centres of its patches.
+/// the centres of its patches. The map is whole then, and [`take_off_background`] comes next.
 ///
 /// # Errors
 /// [`FrameError::MapLength`] where a map does not fit its grid.
@@ -116,10 +116,11 @@ impl Scorer<'_> {
             };
             rest = behind;
         }
-        match below.get(..coarser.len()) {
-            None | Some([]) => Ok(frame),
-            Some(below) => merge_levels(frame, fine.grid, map, below),
-        }
+        let merged = match below.get(..coarser.len()) {
+            None | Some([]) => frame,
+            Some(below) => merge_levels(frame, fine.grid, map, below)?,
+        };
+        take_off_background(self.bank(), merged, fine.grid, map)
     }
 }
 

@@ -21,7 +21,7 @@ pub use bank::{Bank, BankParts, ImageScore, Levels, MAX_GRID_SIDE, ScoreStage, V
 pub use error::{BankError, FrameError};
 pub use grid::Grid;
 pub use levels::{Level, LevelFeatures, merge_levels};
-pub use map::{MAX_REGIONS, Region, regions};
+pub use map::{MAX_REGIONS, Region, regions, take_off_background};
 pub use pruned::SearchStats;
 pub use residual::{Nearest, residual};
 pub use scorer::{FrameScore, LENGTH_BITS, PatchScore, PausedStream, Scorer, Stream};

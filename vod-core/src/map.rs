@@ -3,9 +3,10 @@
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::bank::{KERNEL_SUM, MAX_TAPS};
+use crate::bank::{Bank, KERNEL_SUM, MAX_TAPS};
 use crate::error::FrameError;
 use crate::grid::Grid;
+use crate::scorer::FrameScore;
 
 /// Most regions that are reported of one frame, those with the highest peaks.
 pub const MAX_REGIONS: usize = 16;
@@ -13,7 +14,7 @@ pub const MAX_REGIONS: usize = 16;
 /// `(sum + 128) / 256`, rounded down.
 fn rounded(sum: i64) -> i32 {
     let half = i64::from(KERNEL_SUM / 2);
-    // The taps add up to KERNEL_SUM, so the mean lies between two i32.
+    // Taps add up to KERNEL_SUM, and shares of it are below it, so the result lies between i32.
     ((sum + half) >> KERNEL_SUM.trailing_zeros()) as i32
 }
 
@@ -84,6 +85,47 @@ pub(crate) fn smooth_column<'r>(
 pub(crate) fn rounded_mean(sum: i64, count: usize) -> i32 {
     let count = (count as i64).max(1);
     (sum + count / 2).div_euclid(count) as i32
+}
+
+/// Takes a share ([`crate::ImageScore::background`]) of the background off a whole map, `[height, width]`,
+/// of a frame with the verdict `frame`; gives the verdict with the highest value of the map as it is then.
+/// The background is the map's mean in the margin that the image score leaves out: what lies all over a
+/// frame is light or focus rather than a defect. Without a margin the map stays.
+///
+/// Once for each map that was taken row by row or merged from levels; [`crate::Scorer::score_frame`] and
+/// [`crate::Scorer::score_levels`] have done it.
+///
+/// # Errors
+/// [`FrameError::MapLength`] where the map does not fit the grid.
+pub fn take_off_background(
+    bank: &Bank,
+    frame: FrameScore,
+    grid: Grid,
+    map: &mut [i32],
+) -> Result<FrameScore, FrameError> {
+    if map.len() != grid.len() {
+        return Err(FrameError::MapLength {
+            expected: grid.len(),
+            found: map.len(),
+        });
+    }
+    let share = bank.parts().image_score.background;
+    let margin = bank.margin(grid);
+    if share == 0 || margin == 0 {
+        return Ok(frame);
+    }
+    let outside = map.iter().enumerate();
+    let outside = outside.filter(|(patch, _)| !grid.is_inner(*patch, margin));
+    let (sum, count) = outside.fold((0, 0), |(sum, count), (_, &score)| {
+        (sum + i64::from(score), count + 1)
+    });
+    let background = rounded(i64::from(rounded_mean(sum, count)) * i64::from(share));
+    let mut map_max = i32::MIN;
+    for score in map {
+        *score = score.saturating_sub(background);
+        map_max = map_max.max(*score);
+    }
+    Ok(FrameScore { map_max, ..frame })
 }
 
 /// Rows on either side that smoothing reaches.

@@ -5,7 +5,7 @@ use crate::bank::{Bank, Levels, ScoreStage};
 use crate::error::FrameError;
 use crate::grid::Grid;
 use crate::levels::LevelFeatures;
-use crate::map::{Top, reach, smooth_column, smooth_row};
+use crate::map::{Top, reach, smooth_column, smooth_row, take_off_background};
 use crate::pruned::{self, SearchStats};
 use crate::residual::{Nearest, residual};
 #[cfg(feature = "std")]
@@ -31,7 +31,7 @@ pub struct FrameScore {
     pub score: i32,
     /// The bank's threshold.
     pub threshold: i32,
-    /// Highest value of the smoothed map.
+    /// Highest value of the map.
     pub map_max: i32,
 }
 
@@ -329,7 +329,9 @@ impl<'b> Scorer<'b> {
             });
         }
         // Not by way of `score_levels`: firmware for one level need not hold what merges several.
-        self.score_level(&LevelFeatures { grid, features }, true, map, scratch)
+        let level = LevelFeatures { grid, features };
+        let frame = self.score_level(&level, true, map, scratch)?;
+        take_off_background(self.bank, frame, grid, map)
     }
 
     /// Scores one level into `map`, `[height, width]`: its smoothed map, or its patch scores.
@@ -578,7 +580,8 @@ impl Stream<'_, '_> {
     }
 
     /// The verdict, once every row was pushed and popped; of a bank that looks at several levels, what
-    /// this level has to say ([`crate::merge_levels`]).
+    /// this level has to say ([`crate::merge_levels`]). `map_max` is that of the rows that were popped: a
+    /// map that is kept goes through [`take_off_background`].
     ///
     /// # Errors
     /// [`FrameError::RowCount`] where rows are missing.

@@ -125,6 +125,19 @@ fn margins_and_levels_are_variants_of_their_own() {
             assert_eq!(read.parts().image_score, bank.image_score);
         }
         bank.image_score.levels = Levels::One;
+        for (margin, first) in [(0, 12), (3277, 15)] {
+            bank.image_score.margin = margin;
+            bank.image_score.background = 0;
+            let without = bank.body();
+            bank.image_score.background = 64;
+            let with = bank.body();
+            assert_eq!(with.len(), without.len() + 1);
+            assert_eq!(usize::from(with[place]), number + first);
+            let bytes = bank.bytes();
+            let read = Bank::from_bytes(&bytes).unwrap();
+            assert_eq!(read.parts().image_score, bank.image_score);
+        }
+        bank.image_score.background = 0;
     }
     bank.image_score.margin = 1 << 15;
     assert_eq!(

@@ -6,7 +6,8 @@ use common::{TestBank, noise};
 use proptest::prelude::*;
 use vod_core::{
     Bank, FrameError, FrameScore, Grid, ImageScore, Kernel, Level, LevelFeatures, Levels, Nearest,
-    ScoreStage, Scorer, ValueKind, decompose, merge_levels, regions, residual, weighted_values,
+    ScoreStage, Scorer, ValueKind, decompose, merge_levels, regions, residual, take_off_background,
+    weighted_values,
 };
 
 /// The definition, in plain words.
@@ -199,6 +200,7 @@ fn a_frame_at_its_levels_is_their_merger() {
             stage,
             margin: 8000,
             levels,
+            background: 64,
         };
         let bytes = test.bytes();
         let bank = Bank::from_bytes(&bytes).unwrap();
@@ -236,7 +238,8 @@ fn a_frame_at_its_levels_is_their_merger() {
             })
             .collect();
         let mut expected_map = streamed[0].2.clone();
-        let expected = merge_levels(streamed[0].0, grids[0], &mut expected_map, &coarser).unwrap();
+        let merged = merge_levels(streamed[0].0, grids[0], &mut expected_map, &coarser).unwrap();
+        let expected = take_off_background(&bank, merged, grids[0], &mut expected_map).unwrap();
 
         let patches: usize = grids[..count].iter().map(|grid| grid.len()).sum();
         let mut map = vec![0; patches];
@@ -405,10 +408,10 @@ proptest! {
 
     /// A frame at once, a frame by rows, and the definition from single patches.
     #[test]
-    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, stage in stages(), margin in 0u16..32768, wide: bool) {
+    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, stage in stages(), margin in 0u16..32768, background: u8, wide: bool) {
         let dimension = 7;
         let mut test = TestBank::new(dimension, noise(seed, dimension * 11));
-        test.image_score = ImageScore { margin, ..ImageScore::whole(stage) };
+        test.image_score = ImageScore { margin, background, ..ImageScore::whole(stage) };
         if wide {
             test.taps = [56, 40, 30, 20, 8, 2];
         }
@@ -424,8 +427,23 @@ proptest! {
 
             let raw: Vec<i32> = features.chunks_exact(dimension).map(|p| scorer.score_patch(p).unwrap().score).collect();
             let expected = smooth_by_hand(&raw, height, width, &test.taps);
-            prop_assert_eq!(&map, &expected);
             let edge = height.min(width) * usize::from(margin) / 65536;
+            let outside: Vec<i64> = (0..grid.len())
+                .filter(|i| {
+                    let (y, x) = (i / width, i % width);
+                    y < edge || x < edge || y + edge >= height || x + edge >= width
+                })
+                .map(|i| i64::from(expected[i]))
+                .collect();
+            let off = match outside.len() as i64 {
+                0 => 0,
+                count => {
+                    let mean = (outside.iter().sum::<i64>() + count / 2).div_euclid(count);
+                    (mean * i64::from(background) + 128).div_euclid(256) as i32
+                }
+            };
+            let whole: Vec<i32> = expected.iter().map(|score| score - off).collect();
+            prop_assert_eq!(&map, &whole);
             let inner = |scores: &[i32]| -> Vec<i32> {
                 let rows = scores.chunks(width).take(height - edge).skip(edge);
                 rows.flat_map(|row| &row[edge..width - edge]).copied().collect()
@@ -437,7 +455,7 @@ proptest! {
                 ScoreStage::Both => (top_mean(&counted, 6554 / 3) + top_mean(&smoothed, 6554) + 1).div_euclid(2),
             };
             prop_assert_eq!(i64::from(frame.score), score);
-            prop_assert_eq!(frame.map_max, *expected.iter().max().unwrap());
+            prop_assert_eq!(frame.map_max, *whole.iter().max().unwrap());
 
             let pruned = scorer.clone().pruned(true);
             let mut pruned_map = vec![0; grid.len()];
@@ -456,8 +474,14 @@ proptest! {
                     streamed.extend_from_slice(&out);
                 }
             }
-            prop_assert_eq!(stream.finish().unwrap(), frame);
+            let popped = stream.finish().unwrap();
+            prop_assert_eq!(&streamed, &expected);
+            prop_assert_eq!(popped.map_max, *expected.iter().max().unwrap());
+            let finished = take_off_background(&bank, popped, grid, &mut streamed);
+            prop_assert_eq!(finished.unwrap(), frame);
             prop_assert_eq!(&streamed, &map);
+            let short = take_off_background(&bank, popped, grid, &mut streamed[1..]);
+            prop_assert_eq!(short, Err(FrameError::MapLength { expected: grid.len(), found: grid.len() - 1 }));
         }
     }
 }

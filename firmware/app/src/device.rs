@@ -5,6 +5,7 @@ use heapless::Vec;
 use vod_core::conv::{COLOURS, Network};
 use vod_core::{
     FrameScore, Grid, Kernel, Level, Levels, PausedStream, Scorer, Stream, merge_levels, regions,
+    take_off_background,
 };
 use vod_protocol::{
     BankInfo, DeviceInfo, NetworkRun, Refusal, Request, Response, Statistics, Text, VERSION,
@@ -447,7 +448,7 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
     }
 
     fn finish_frame<B: Board>(&mut self, board: &mut B) -> Result<Response<'static>, Refusal> {
-        let (Frame::Begun(frame), Some((info, _))) = (&self.frame, &self.bank) else {
+        let (Frame::Begun(frame), Some((info, scorer))) = (&self.frame, &self.bank) else {
             return Err(Refusal::NotBegun);
         };
         if let Some(level) = &frame.level {
@@ -473,7 +474,9 @@ impl<'d, 'm, S: Slot> Device<'d, 'm, S> {
             [] => Ok(score),
             below => merge_levels(score, grid, map, below),
         };
-        let score = merged.map_err(|_| Refusal::Grid)?;
+        let score = merged
+            .and_then(|merged| take_off_background(scorer.bank(), merged, grid, map))
+            .map_err(|_| Refusal::Grid)?;
         let labels = bytemuck::cast_slice_mut(self.memory.scratch);
         let regions = regions(map, grid, info.map_threshold, labels).map_err(|_| Refusal::Grid)?;
         let cycles = frame.cycles + board.elapsed_cycles();

@@ -468,12 +468,14 @@ enum vod_status vod_stream_scores(struct vod_stream *stream, int32_t *row, size_
 
 /*
  Ends a frame against a bank of one level once all rows were pushed and popped; the stream can then
- be started again.
+ be started again. `map_max` is that of the rows that were popped: where the map is kept, end the frame
+ by vod_stream_finish_level and vod_merge_levels.
 
  # Safety
  Pointers are null or valid.
  */
-enum vod_status vod_stream_finish(struct vod_stream *stream, struct vod_verdict *verdict);
+enum vod_status vod_stream_finish(struct vod_stream *stream,
+                                  struct vod_verdict *verdict);
 
 /*
  Ends one level of a frame once all its rows were pushed and taken; the stream can then be started
@@ -487,7 +489,8 @@ enum vod_status vod_stream_finish_level(struct vod_stream *stream, int32_t *scor
 /*
  Gives the verdict on a frame whose levels were scored row by row, the input size first. `map` holds
  the smoothed map of the input size, then the scores of each coarser level; the first,
- `[height, width]`, becomes the frame's map.
+ `[height, width]`, becomes the frame's map. Also for a bank of one level whose map is kept: it takes the
+ map's background off.
 
  # Safety
  Pointers are null or valid for their length.

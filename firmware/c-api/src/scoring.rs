@@ -2,7 +2,7 @@
 
 use vod_core::{
     Bank, FrameScore, Grid, Level, LevelFeatures, Levels, MAX_REGIONS, Scorer, Stream,
-    merge_levels, regions,
+    merge_levels, regions, take_off_background,
 };
 
 use crate::object::{StreamState, close, open, put, slice, slice_mut, value, vod_bank, vod_stream};
@@ -381,7 +381,8 @@ pub unsafe extern "C" fn vod_stream_scores(
 }
 
 /// Ends a frame against a bank of one level once all rows were pushed and popped; the stream can then
-/// be started again.
+/// be started again. `map_max` is that of the rows that were popped: where the map is kept, end the frame
+/// by vod_stream_finish_level and vod_merge_levels.
 ///
 /// # Safety
 /// Pointers are null or valid.
@@ -441,7 +442,8 @@ unsafe fn finish(stream: *mut vod_stream) -> Result<FrameScore, vod_status> {
 
 /// Gives the verdict on a frame whose levels were scored row by row, the input size first. `map` holds
 /// the smoothed map of the input size, then the scores of each coarser level; the first,
-/// `[height, width]`, becomes the frame's map.
+/// `[height, width]`, becomes the frame's map. Also for a bank of one level whose map is kept: it takes the
+/// map's background off.
 ///
 /// # Safety
 /// Pointers are null or valid for their length.
@@ -498,6 +500,7 @@ pub unsafe extern "C" fn vod_merge_levels(
         }
         let below = below.get(..coarser.len()).ok_or(VOD_LEVELS)?;
         let merged = merge_levels(frame(fine), fine_grid, map, below)?;
+        let merged = take_off_background(bank, merged, fine_grid, map)?;
         // SAFETY: the caller's promise.
         unsafe { put(verdict, merged.into()) }
     })

@@ -139,6 +139,8 @@ fn regions_are_cut_to_the_room_there_is() {
 #[test]
 fn frames_at_several_levels_are_as_from_rust() {
     let mut test = TestBank::new(4, noise(1, 40));
+    test.image_score.margin = 16384;
+    test.image_score.background = 100;
     let sides = [(8, 12), (4, 6), (2, 3)];
     let frames = [2, 3, 4].map(|seed| noise(seed, 8 * 12 * 4));
     for levels in Levels::ALL {

@@ -240,6 +240,7 @@ fn run_made_up(
         image_score: ImageScore {
             // None, or less than a third of the shorter side.
             margin: row_count as u16 % 2 * 20_000,
+            background: row_count as u8 % 5 * 60,
             ..ImageScore::whole(match dimension % 3 {
                 0 => ScoreStage::Raw,
                 1 => ScoreStage::Smoothed,

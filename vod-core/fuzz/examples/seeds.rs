@@ -45,6 +45,7 @@ fn main() -> std::io::Result<()> {
             stage: ScoreStage::Both,
             margin: 8000,
             levels,
+            background: 64,
         };
         let name = format!("seed_20x{dimension}_{}levels", levels.count());
         let body = body(dimension, 20, true, false, image_score);

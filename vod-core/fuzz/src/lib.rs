@@ -4,7 +4,7 @@
 use vod_core::bank::{HEADER_LEN, MAGIC, VERSION, checksum};
 use vod_core::{
     Bank, BankParts, FrameScore, Grid, Kernel, Level, LevelFeatures, Nearest, Scorer, merge_levels,
-    regions,
+    regions, take_off_background,
 };
 
 /// Longest side of a frame.
@@ -126,8 +126,9 @@ fn score(bank: &Bank, grid: Grid, features: &[i8]) {
             })
             .collect();
         let mut merged_map = fine.2.clone();
-        let merged = merge_levels(fine.0, grid, &mut merged_map, &coarser);
-        assert_eq!(merged, Ok(expected), "{}", kernel.name());
+        let merged = merge_levels(fine.0, grid, &mut merged_map, &coarser).expect("they fit");
+        let finished = take_off_background(bank, merged, grid, &mut merged_map);
+        assert_eq!(finished, Ok(expected), "{}", kernel.name());
         assert_eq!(merged_map, map[..grid.len()], "{}", kernel.name());
     }
 

@@ -91,6 +91,9 @@ pub struct Recipe {
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side, below
     /// .5. Not where the part always lies the same way: what the edges cut off is known there.
     pub margin: f64,
+    /// Share of the map's background that is taken off it, below 1: of its mean in the margin, hence
+    /// nothing where there is none ([`vod_core::take_off_background`]).
+    pub background: f64,
     /// Sizes of a frame that are looked at; `None` where it goes by the backbone
     /// ([`Extractor::levels`]). One where the part always lies the same way.
     pub levels: Option<Levels>,
@@ -115,6 +118,7 @@ impl Recipe {
             top_share: 0.01,
             stage: None,
             margin: 1.0 / 16.0,
+            background: 0.25,
             levels: None,
         }
     }
@@ -128,6 +132,7 @@ impl Recipe {
             generalist: vec![0.0],
             stage: Some(ScoreStage::Raw),
             margin: 0.0,
+            background: 0.0,
             levels: Some(Levels::One),
             ..Self::standard()
         }
@@ -196,6 +201,14 @@ impl FitOptions {
         let held = self.aligned || self.paired;
         let share = if held { 0.0 } else { self.recipe.margin };
         (share * 65536.0).round().clamp(0.0, 32767.0) as u16
+    }
+
+    /// The recipe's share of the background as banks hold it; 0 where there is no margin.
+    fn background(&self) -> u8 {
+        match self.margin() {
+            0 => 0,
+            _ => (self.recipe.background * 256.0).round().clamp(0.0, 255.0) as u8,
+        }
     }
 }
 
@@ -619,6 +632,7 @@ pub fn fit(
                 stage: recipe.stage_for(spec),
                 margin: options.margin(),
                 levels: options.levels(extractor),
+                background: options.background(),
             },
             calibration: &calibration,
             host: &host,
@@ -1328,7 +1342,7 @@ fn held_back(
 pub(crate) fn patch_scores(bank: &Bank, grid: Grid, queries: &[i8]) -> Result<Vec<i32>> {
     let mut parts = bank.parts().clone();
     parts.taps = smoothing_taps(0.0);
-    parts.image_score.levels = Levels::One;
+    parts.image_score = ImageScore::whole(ScoreStage::Raw);
     let bank = Bank::from_parts(parts).map_err(|e| Error::Fit(e.to_string()))?;
     let (_, map) = score_frame(&bank, grid.height(), grid.width(), queries)?;
     Ok(map.into_raw_vec_and_offset().0)

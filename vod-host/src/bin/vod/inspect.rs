@@ -41,6 +41,8 @@ struct Inspection<'b> {
     image_score: String,
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     image_score_margin: f64,
+    /// Share of the map's mean in that margin that is taken off the map.
+    map_background: f64,
     /// Sizes at which a frame is looked at.
     levels: usize,
     discriminant_share: f64,
@@ -201,6 +203,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         values: format!("{:?}", parts.values).to_lowercase(),
         image_score: format!("{:?}", parts.image_score.stage).to_lowercase(),
         image_score_margin: f64::from(parts.image_score.margin) / 65536.0,
+        map_background: f64::from(parts.image_score.background) / 256.0,
         levels: parts.image_score.levels.count(),
         discriminant_share: host.blend,
         aligned: view.is_aligned(),
@@ -276,6 +279,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
          basis       {basis}\n\
          scorer      {share:.0} % discriminant on {values} values, {rest:.0} % distance{aligned}\n\
          image score {image_score}{margin}\n\
+         map         {background}\n\
          frame       {frame}\n\
          {network}threshold   {raw} (normal median {normal}), {threshold}\n\
          references  {references}\n",
@@ -296,6 +300,13 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
             ScoreStage::Smoothed => "highest patches of the smoothed map",
             ScoreStage::Both =>
                 "highest patch scores and highest patches of the smoothed map, in equal parts",
+        },
+        background = match inspection.map_background {
+            0.0 => "as it is".into(),
+            share => format!(
+                "less {} % of its mean along the edges",
+                (share * 1e4).round() / 1e2
+            ),
         },
         margin = match inspection.image_score_margin {
             0.0 => String::new(),

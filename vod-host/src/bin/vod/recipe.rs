@@ -41,8 +41,11 @@ pub struct RecipeChanges {
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     #[arg(long, value_name = "SHARE", value_parser = margin)]
     margin: Option<f64>,
-    /// Sizes at which frames are looked at, each half of the one before: 1, or 2 or 3, which firmware
-    /// can't [default: the backbone's; 1 for aligned and paired banks].
+    /// Share of the map's mean in the margin that is taken off the map, below 1.
+    #[arg(long, value_name = "SHARE", value_parser = background)]
+    background: Option<f64>,
+    /// Sizes at which frames are looked at, each half of the one before
+    /// [default: the backbone's; 1 for aligned and paired banks].
     #[arg(long, value_name = "1|2|3", value_parser = levels)]
     levels: Option<Levels>,
 }
@@ -60,6 +63,15 @@ fn margin(text: &str) -> Result<f64, String> {
         Ok(share)
     } else {
         Err("a share of the shorter side is at least 0 and below 0.5".into())
+    }
+}
+
+fn background(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if (0.0..1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err("a share is at least 0 and below 1".into())
     }
 }
 
@@ -102,6 +114,7 @@ impl RecipeChanges {
         recipe.sigma = self.sigma.unwrap_or(recipe.sigma);
         recipe.top_share = self.top_share.unwrap_or(recipe.top_share);
         recipe.margin = self.margin.unwrap_or(recipe.margin);
+        recipe.background = self.background.unwrap_or(recipe.background);
         recipe.levels = self.levels.or(recipe.levels);
         recipe.stage = match self.image_score {
             Some(Stage::Raw) => Some(ScoreStage::Raw),
