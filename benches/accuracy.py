@@ -26,6 +26,7 @@ ABLATION = {
     "distance": ["--method", "distance"],
     "distance, with the recipe's image score": ["--blends", "0"],
     "no margin": ["--margin", "0"],
+    "map as it is": ["--background", "0"],
     "one level": ["--levels", "1"],
     "two levels": ["--levels", "2"],
     "three levels": ["--levels", "3"],

@@ -14,7 +14,12 @@ use crate::*;
 fn the_image_score_is_the_mean_of_all_sizes() {
     for (flag, sides) in [("2", &[16, 8][..]), ("3", &[16, 8, 4])] {
         let folder = tempfile::tempdir().unwrap();
-        let bank = fitted(folder.path(), 2, "128", &["--levels", flag]);
+        let bank = fitted(
+            folder.path(),
+            2,
+            "128",
+            &["--levels", flag, "--background", "0"],
+        );
         let file = BankFile::read(Path::new(&bank)).unwrap();
         let backbone = backbone::open("edge").unwrap();
         let scorer = ImageScorer::new(&file, &*backbone).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! One program for all of it, so that the inference runtime is linked once.
 
+mod background;
 mod bad_input;
 mod command;
 mod demo;
