@@ -11,6 +11,7 @@ use crate::container;
 pub use crate::container::{HEADER_LEN, TRAILER_LEN, checksum, file_len};
 use crate::error::BankError;
 use crate::grid::Grid;
+use crate::map::rounded;
 
 /// First bytes of every bank.
 pub const MAGIC: [u8; 4] = *b"VODB";
@@ -86,8 +87,27 @@ pub struct ImageScore {
     pub margin: u16,
     /// Sizes of the frame that are looked at.
     pub levels: Levels,
-    /// Share of the background that is taken off the map, in 1/256 ([`crate::take_off_background`]).
-    pub background: u8,
+    /// What of a frame's background is taken off its map.
+    pub background: Background,
+}
+
+/// What of a frame's background is taken off its map ([`crate::take_off_background`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Background {
+    /// Share of what lies above or below the usual background that is taken off, in 1/256.
+    pub share: u8,
+    /// The background of a typical normal frame, whose map stays as it is; within half of i32's range.
+    pub usual: i32,
+}
+
+impl Background {
+    /// Maps stay as they are.
+    pub const NONE: Self = Self { share: 0, usual: 0 };
+
+    /// What is taken off the map of a frame whose background is `found`, rounded to the nearest.
+    pub fn off(self, found: i32) -> i32 {
+        rounded((i64::from(found) - i64::from(self.usual)) * i64::from(self.share))
+    }
 }
 
 impl ImageScore {
@@ -97,7 +117,7 @@ impl ImageScore {
             stage,
             margin: 0,
             levels: Levels::One,
-            background: 0,
+            background: Background::NONE,
         }
     }
 }
@@ -119,11 +139,12 @@ impl Serialize for ImageScore {
             (Levels::Three, _) => stage + THREE_LEVEL_KINDS,
         };
         let background = self.background;
-        match (kind >= MARGIN_KINDS, background) {
-            (false, 0) => serializer.serialize_u8(kind),
-            (true, 0) => (kind, self.margin).serialize(serializer),
-            (false, _) => (kind + BACKGROUND_KINDS, background).serialize(serializer),
-            (true, _) => (kind + BACKGROUND_KINDS, self.margin, background).serialize(serializer),
+        let lower = kind + BACKGROUND_KINDS;
+        match (kind >= MARGIN_KINDS, background == Background::NONE) {
+            (false, true) => serializer.serialize_u8(kind),
+            (true, true) => (kind, self.margin).serialize(serializer),
+            (false, false) => (lower, background).serialize(serializer),
+            (true, false) => (lower, self.margin, background).serialize(serializer),
         }
     }
 }
@@ -137,7 +158,7 @@ const BACKGROUND_KINDS: u8 = 12;
 
 impl<'de> Deserialize<'de> for ImageScore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_tuple(3, ImageScoreVisitor)
+        deserializer.deserialize_tuple(4, ImageScoreVisitor)
     }
 }
 
@@ -172,8 +193,11 @@ impl<'de> Visitor<'de> for ImageScoreVisitor {
             parts.next_element()?.ok_or_else(|| missing(1))?
         };
         let background = match without {
-            Some(_) => parts.next_element()?.ok_or_else(|| missing(2))?,
-            None => 0,
+            Some(_) => Background {
+                share: parts.next_element()?.ok_or_else(|| missing(2))?,
+                usual: parts.next_element()?.ok_or_else(|| missing(3))?,
+            },
+            None => Background::NONE,
         };
         Ok(ImageScore {
             stage,
@@ -286,7 +310,8 @@ impl<'a> Bank<'a> {
         if u32::from(parts.taps[0]) + 2 * side != KERNEL_SUM {
             return field("taps");
         }
-        if parts.image_score.margin >= 1 << 15 {
+        let usual = parts.image_score.background.usual.unsigned_abs();
+        if parts.image_score.margin >= 1 << 15 || usual > i32::MAX as u32 / 2 {
             return field("image_score");
         }
         if parts.normal_score >= parts.threshold {

@@ -17,11 +17,13 @@ mod scorer;
 mod value_order;
 
 pub use arch::Kernel;
-pub use bank::{Bank, BankParts, ImageScore, Levels, MAX_GRID_SIDE, ScoreStage, ValueKind};
+pub use bank::{
+    Background, Bank, BankParts, ImageScore, Levels, MAX_GRID_SIDE, ScoreStage, ValueKind,
+};
 pub use error::{BankError, FrameError};
 pub use grid::Grid;
 pub use levels::{Level, LevelFeatures, merge_levels};
-pub use map::{MAX_REGIONS, Region, regions, take_off_background};
+pub use map::{MAX_REGIONS, Region, background, regions, take_off_background};
 pub use pruned::SearchStats;
 pub use residual::{Nearest, residual};
 pub use scorer::{FrameScore, LENGTH_BITS, PatchScore, PausedStream, Scorer, Stream};

@@ -1,5 +1,7 @@
 //! Anomaly map: smoothing, the mean of the top patches, regions (method, step 8).
 
+use core::hint::black_box;
+
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use crate::scorer::FrameScore;
 pub const MAX_REGIONS: usize = 16;
 
 /// `(sum + 128) / 256`, rounded down.
-fn rounded(sum: i64) -> i32 {
+pub(crate) fn rounded(sum: i64) -> i32 {
     let half = i64::from(KERNEL_SUM / 2);
     // Taps add up to KERNEL_SUM, and shares of it are below it, so the result lies between i32.
     ((sum + half) >> KERNEL_SUM.trailing_zeros()) as i32
@@ -87,10 +89,41 @@ pub(crate) fn rounded_mean(sum: i64, count: usize) -> i32 {
     (sum + count / 2).div_euclid(count) as i32
 }
 
-/// Takes a share ([`crate::ImageScore::background`]) of the background off a whole map, `[height, width]`,
-/// of a frame with the verdict `frame`; gives the verdict with the highest value of the map as it is then.
-/// The background is the map's mean in the margin that the image score leaves out: what lies all over a
-/// frame is light or focus rather than a defect. Without a margin the map stays.
+/// Background of a map, `[height, width]`: its mean in the margin that the image score leaves out; `None`
+/// without a margin.
+pub fn background(bank: &Bank, grid: Grid, map: &[i32]) -> Option<i32> {
+    let margin = bank.margin(grid);
+    let mut sum = total(map);
+    for (y, row) in map.chunks_exact(grid.width().max(1)).enumerate() {
+        sum -= total(inner(grid, margin, y, row));
+    }
+    let count = grid.len() - grid.inner_len(margin);
+    (count > 0).then(|| rounded_mean(sum, count))
+}
+
+/// Sum of scores.
+// Once in a device's code, as `Top::offer`; and `black_box`, since unrolled it is four times as long.
+#[cfg_attr(not(feature = "std"), inline(never))]
+fn total(scores: &[i32]) -> i64 {
+    scores
+        .iter()
+        .fold(0, |sum, &score| sum + i64::from(black_box(score)))
+}
+
+/// The scores of row `y` of a frame that a margin of `margin` patches leaves: none of a row in it.
+// Once in a device's code, as `Top::offer`.
+#[cfg_attr(not(feature = "std"), inline(never))]
+pub(crate) fn inner(grid: Grid, margin: usize, y: usize, row: &[i32]) -> &[i32] {
+    if y < margin || y + margin >= grid.height() {
+        return &[];
+    }
+    let right = grid.width().saturating_sub(margin);
+    row.get(margin..right).unwrap_or_default()
+}
+
+/// Takes off a whole map, `[height, width]`, a share of what its [`background`] is above the usual one
+/// ([`crate::Background`]); gives the frame's verdict with the map's highest value as it is then. What lies
+/// all over a frame is light or focus rather than a defect.
 ///
 /// Once for each map that was taken row by row or merged from levels; [`crate::Scorer::score_frame`] and
 /// [`crate::Scorer::score_levels`] have done it.
@@ -109,20 +142,15 @@ pub fn take_off_background(
             found: map.len(),
         });
     }
-    let share = bank.parts().image_score.background;
-    let margin = bank.margin(grid);
-    if share == 0 || margin == 0 {
+    let kept = bank.parts().image_score.background;
+    let Some(found) = background(bank, grid, map).filter(|_| kept.share != 0) else {
         return Ok(frame);
-    }
-    let outside = map.iter().enumerate();
-    let outside = outside.filter(|(patch, _)| !grid.is_inner(*patch, margin));
-    let (sum, count) = outside.fold((0, 0), |(sum, count), (_, &score)| {
-        (sum + i64::from(score), count + 1)
-    });
-    let background = rounded(i64::from(rounded_mean(sum, count)) * i64::from(share));
+    };
+    let off = kept.off(found);
     let mut map_max = i32::MIN;
     for score in map {
-        *score = score.saturating_sub(background);
+        // As in `total`.
+        *score = black_box(*score).saturating_sub(off);
         map_max = map_max.max(*score);
     }
     Ok(FrameScore { map_max, ..frame })

@@ -5,7 +5,7 @@ use crate::bank::{Bank, Levels, ScoreStage};
 use crate::error::FrameError;
 use crate::grid::Grid;
 use crate::levels::LevelFeatures;
-use crate::map::{Top, reach, smooth_column, smooth_row, take_off_background};
+use crate::map::{Top, inner, reach, smooth_column, smooth_row, take_off_background};
 use crate::pruned::{self, SearchStats};
 use crate::residual::{Nearest, residual};
 #[cfg(feature = "std")]
@@ -527,7 +527,7 @@ impl Stream<'_, '_> {
             ScoreStage::Both => Some(&mut self.sharp),
         };
         if let Some(top) = top {
-            let counted = counted(self.grid, self.margin, self.pushed, self.raw);
+            let counted = inner(self.grid, self.margin, self.pushed, self.raw);
             counted.iter().for_each(|&score| top.offer(score));
         }
         let slot = ring_start(self.pushed, self.reach, self.grid.width());
@@ -564,7 +564,7 @@ impl Stream<'_, '_> {
         smooth_column(row, self.grid.height(), self.popped, &parts.taps, out);
         self.map_max = out.iter().fold(self.map_max, |max, &score| max.max(score));
         if parts.image_score.stage != ScoreStage::Raw {
-            let counted = counted(self.grid, self.margin, self.popped, out);
+            let counted = inner(self.grid, self.margin, self.popped, out);
             counted.iter().for_each(|&score| self.top.offer(score));
         }
         self.popped += 1;
@@ -603,15 +603,6 @@ impl Stream<'_, '_> {
             map_max: self.map_max,
         })
     }
-}
-
-/// The scores of row `y` of a frame that its image score counts: none of a row in the margin.
-fn counted(grid: Grid, margin: usize, y: usize, row: &[i32]) -> &[i32] {
-    if y < margin || y + margin >= grid.height() {
-        return &[];
-    }
-    let right = grid.width().saturating_sub(margin);
-    row.get(margin..right).unwrap_or_default()
 }
 
 /// Where row `y` lies in a ring of `2 * reach + 1` rows.

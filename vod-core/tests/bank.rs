@@ -4,7 +4,9 @@ mod common;
 
 use common::{TestBank, noise, wrap};
 use proptest::prelude::*;
-use vod_core::{Bank, BankError, BankParts, Grid, ImageScore, Levels, ScoreStage, Scorer};
+use vod_core::{
+    Background, Bank, BankError, BankParts, Grid, ImageScore, Levels, ScoreStage, Scorer,
+};
 
 fn small() -> TestBank {
     TestBank::new(5, noise(3, 5 * 7))
@@ -127,25 +129,31 @@ fn margins_and_levels_are_variants_of_their_own() {
         bank.image_score.levels = Levels::One;
         for (margin, first) in [(0, 12), (3277, 15)] {
             bank.image_score.margin = margin;
-            bank.image_score.background = 0;
+            bank.image_score.background = Background::NONE;
             let without = bank.body();
-            bank.image_score.background = 64;
+            bank.image_score.background = Background {
+                share: 64,
+                usual: -5,
+            };
             let with = bank.body();
-            assert_eq!(with.len(), without.len() + 1);
+            assert_eq!(with.len(), without.len() + 2);
             assert_eq!(usize::from(with[place]), number + first);
             let bytes = bank.bytes();
             let read = Bank::from_bytes(&bytes).unwrap();
             assert_eq!(read.parts().image_score, bank.image_score);
         }
-        bank.image_score.background = 0;
+        bank.image_score.background = Background::NONE;
     }
+    let wrong = BankError::Field {
+        name: "image_score",
+    };
+    for usual in [i32::MIN, -(1 << 30), 1 << 30, i32::MAX] {
+        bank.image_score.background.usual = usual;
+        assert_eq!(Bank::from_bytes(&bank.bytes()).unwrap_err(), wrong);
+    }
+    bank.image_score.background = Background::NONE;
     bank.image_score.margin = 1 << 15;
-    assert_eq!(
-        Bank::from_bytes(&bank.bytes()).unwrap_err(),
-        BankError::Field {
-            name: "image_score"
-        }
-    );
+    assert_eq!(Bank::from_bytes(&bank.bytes()).unwrap_err(), wrong);
 }
 
 #[test]

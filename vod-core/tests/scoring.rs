@@ -5,9 +5,9 @@ mod common;
 use common::{TestBank, noise};
 use proptest::prelude::*;
 use vod_core::{
-    Bank, FrameError, FrameScore, Grid, ImageScore, Kernel, Level, LevelFeatures, Levels, Nearest,
-    ScoreStage, Scorer, ValueKind, decompose, merge_levels, regions, residual, take_off_background,
-    weighted_values,
+    Background, Bank, FrameError, FrameScore, Grid, ImageScore, Kernel, Level, LevelFeatures,
+    Levels, Nearest, ScoreStage, Scorer, ValueKind, decompose, merge_levels, regions, residual,
+    take_off_background, weighted_values,
 };
 
 /// The definition, in plain words.
@@ -200,7 +200,10 @@ fn a_frame_at_its_levels_is_their_merger() {
             stage,
             margin: 8000,
             levels,
-            background: 64,
+            background: Background {
+                share: 64,
+                usual: 300,
+            },
         };
         let bytes = test.bytes();
         let bank = Bank::from_bytes(&bytes).unwrap();
@@ -408,9 +411,10 @@ proptest! {
 
     /// A frame at once, a frame by rows, and the definition from single patches.
     #[test]
-    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, stage in stages(), margin in 0u16..32768, background: u8, wide: bool) {
+    fn frames_agree(height in 1usize..9, width in 1usize..30, seed: u64, stage in stages(), margin in 0u16..32768, background: u8, usual in -9000i32..9000, wide: bool) {
         let dimension = 7;
         let mut test = TestBank::new(dimension, noise(seed, dimension * 11));
+        let background = Background { share: background, usual };
         test.image_score = ImageScore { margin, background, ..ImageScore::whole(stage) };
         if wide {
             test.taps = [56, 40, 30, 20, 8, 2];
@@ -439,7 +443,7 @@ proptest! {
                 0 => 0,
                 count => {
                     let mean = (outside.iter().sum::<i64>() + count / 2).div_euclid(count);
-                    (mean * i64::from(background) + 128).div_euclid(256) as i32
+                    ((mean - i64::from(usual)) * i64::from(background.share) + 128).div_euclid(256) as i32
                 }
             };
             let whole: Vec<i32> = expected.iter().map(|score| score - off).collect();

@@ -8,7 +8,7 @@ use std::ptr;
 use common::{TestBank, noise};
 use vod::vod_status::*;
 use vod::*;
-use vod_core::{Bank, Grid, LevelFeatures, Levels, Scorer};
+use vod_core::{Background, Bank, Grid, LevelFeatures, Levels, Scorer};
 
 const BANK: &[u8] = include_bytes!("../../../tests/fixtures/golden/bank-v1.vod");
 const FRAME: &[u8] = include_bytes!("../../../tests/fixtures/golden/good-002.i8");
@@ -140,7 +140,10 @@ fn regions_are_cut_to_the_room_there_is() {
 fn frames_at_several_levels_are_as_from_rust() {
     let mut test = TestBank::new(4, noise(1, 40));
     test.image_score.margin = 16384;
-    test.image_score.background = 100;
+    test.image_score.background = Background {
+        share: 100,
+        usual: 500,
+    };
     let sides = [(8, 12), (4, 6), (2, 3)];
     let frames = [2, 3, 4].map(|seed| noise(seed, 8 * 12 * 4));
     for levels in Levels::ALL {

@@ -7,7 +7,8 @@ use core::fmt;
 use crc::{CRC_32_ISO_HDLC, Crc, Digest};
 use vod_core::bank::MAX_TAPS;
 use vod_core::{
-    Bank, BankParts, FrameScore, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer, ValueKind,
+    Background, Bank, BankParts, FrameScore, Grid, ImageScore, Kernel, Nearest, ScoreStage, Scorer,
+    ValueKind,
 };
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -240,7 +241,10 @@ fn run_made_up(
         image_score: ImageScore {
             // None, or less than a third of the shorter side.
             margin: row_count as u16 % 2 * 20_000,
-            background: row_count as u8 % 5 * 60,
+            background: Background {
+                share: row_count as u8 % 5 * 60,
+                usual: 7000,
+            },
             ..ImageScore::whole(match dimension % 3 {
                 0 => ScoreStage::Raw,
                 1 => ScoreStage::Smoothed,

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use vod_core::bank::MAX_TAPS;
-use vod_core::{BankParts, ImageScore, Levels, ScoreStage, ValueKind};
+use vod_core::{Background, BankParts, ImageScore, Levels, ScoreStage, ValueKind};
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -45,7 +45,10 @@ fn main() -> std::io::Result<()> {
             stage: ScoreStage::Both,
             margin: 8000,
             levels,
-            background: 64,
+            background: Background {
+                share: 64,
+                usual: 900,
+            },
         };
         let name = format!("seed_20x{dimension}_{}levels", levels.count());
         let body = body(dimension, 20, true, false, image_score);

@@ -108,6 +108,13 @@ pub fn student_t_quantile(probability: f64, freedom: f64) -> f64 {
     f64::INFINITY
 }
 
+/// The middle of a sample, the upper one of two; `None` for no values.
+pub(crate) fn median(values: &[i32]) -> Option<i32> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{student_t_quantile, threshold, threshold_of_copies};

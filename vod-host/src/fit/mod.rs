@@ -14,11 +14,13 @@ use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vod_core::{
-    Bank, FrameScore, Grid, ImageScore, Levels, Nearest, ScoreStage, Scorer, ValueKind, residual,
+    Background, Bank, FrameScore, Grid, ImageScore, Levels, Nearest, ScoreStage, Scorer, ValueKind,
+    background, residual,
 };
 
 pub(crate) use basis::range_limit;
 pub use basis::{Transform, flat};
+pub(crate) use calibrate::median;
 pub use calibrate::{student_t_quantile, threshold, threshold_of_copies};
 pub use discriminant::{Contrast, Moments, shrinkage_lda};
 pub use quantise::{Discriminant, smoothing_taps};
@@ -91,8 +93,8 @@ pub struct Recipe {
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side, below
     /// .5. Not where the part always lies the same way: what the edges cut off is known there.
     pub margin: f64,
-    /// Share of the map's background that is taken off it, below 1: of its mean in the margin, hence
-    /// nothing where there is none ([`vod_core::take_off_background`]).
+    /// Share of what the map's background, its mean in the margin, is above the usual one that is taken off
+    /// the map, below 1; nothing where there is no margin ([`vod_core::take_off_background`]).
     pub background: f64,
     /// Sizes of a frame that are looked at; `None` where it goes by the backbone
     /// ([`Extractor::levels`]). One where the part always lies the same way.
@@ -579,7 +581,11 @@ pub fn fit(
             ));
         }
     };
-    let encode = |rows: &Rows, calibration: Calibration, kept: Option<CalibrationFrames>| {
+    let encode = |rows: &Rows, calibrated: Option<Calibrated>| {
+        let (calibration, background, kept) = match calibrated {
+            Some(found) => (found.calibration, found.background, Some(found.frames)),
+            None => (Calibration::open(), Background::NONE, None),
+        };
         let rows = if cells.is_some() {
             rows.by_cell(dimension)
         } else {
@@ -632,14 +638,14 @@ pub fn fit(
                 stage: recipe.stage_for(spec),
                 margin: options.margin(),
                 levels: options.levels(extractor),
-                background: options.background(),
+                background,
             },
             calibration: &calibration,
             host: &host,
         })
     };
-    let (calibration, kept) = calibrate(&transform, &rows, &probes, options, &encode)?;
-    let bytes = encode(&rows, calibration, Some(kept))?;
+    let calibrated = calibrate(&transform, &rows, &probes, options, &encode)?;
+    let bytes = encode(&rows, Some(calibrated))?;
     Ok(Fitted {
         bank: BankFile::from_bytes(bytes)?,
         failures,
@@ -1214,14 +1220,30 @@ fn simplest_good(all: &[f64], without: &[Vec<f64>]) -> usize {
     (0..all.len()).find(good).unwrap_or(best)
 }
 
+/// What a bank is calibrated to.
+struct Calibrated {
+    calibration: Calibration,
+    background: Background,
+    frames: CalibrationFrames,
+}
+
+/// A picture that the bank is calibrated on.
+struct Scored {
+    frame: FrameScore,
+    map: Vec<i32>,
+    /// Background of the map; `None` without a margin.
+    background: Option<i32>,
+    held_back: Option<HeldBack>,
+}
+
 /// Image scores of left-out normal pictures on the integer path, and the thresholds from them.
 fn calibrate(
     transform: &Transform,
     rows: &Rows,
     probes: &[Probe],
     options: &FitOptions,
-    encode: &(impl Fn(&Rows, Calibration, Option<CalibrationFrames>) -> Result<Vec<u8>> + Sync),
-) -> Result<(Calibration, CalibrationFrames)> {
+    encode: &(impl Fn(&Rows, Option<Calibrated>) -> Result<Vec<u8>> + Sync),
+) -> Result<Calibrated> {
     let dimension = transform.dimension;
     // Left-out references that can be scored again later.
     let left_out: Vec<usize> = (0..probes.len())
@@ -1230,12 +1252,12 @@ fn calibrate(
     let step = left_out.len().div_ceil(HELD_BACK_FRAMES).max(1);
     let chosen: Vec<usize> = left_out.into_iter().step_by(step).collect();
     let room = HELD_BACK_BYTES / dimension / chosen.len().max(1);
-    let scored: Vec<(FrameScore, Vec<i32>, Option<HeldBack>)> = probes
+    let mut scored: Vec<Scored> = probes
         .par_iter()
         .enumerate()
         .map(|(number, probe)| {
             let others = rows.part(probe.against, dimension);
-            let bytes = encode(&others, Calibration::open(), None)?;
+            let bytes = encode(&others, None)?;
             let bank = Bank::from_bytes(&bytes).map_err(|e| Error::Fit(e.to_string()))?;
             let mut levels = transform.quantise_levels(&probe.features, &probe.coarser)?;
             // What is to be ignored counts as equal to a reference.
@@ -1256,20 +1278,48 @@ fn calibrate(
                 }
                 _ => None,
             };
-            Ok((frame, map.into_raw_vec_and_offset().0, held_back))
+            let map = map.into_raw_vec_and_offset().0;
+            Ok(Scored {
+                frame,
+                background: background(&bank, probe.grid, &map),
+                map,
+                held_back,
+            })
         })
         .collect::<Result<_>>()?;
+    let is_normal = |probe: &&Probe| probe.shares.is_empty();
+    let background = Background {
+        share: options.background(),
+        usual: {
+            let normal = probes.iter().zip(&scored);
+            let normal = normal.filter(|(probe, _)| is_normal(probe));
+            let found: Vec<i32> = normal.filter_map(|(_, s)| s.background).collect();
+            median(&found).unwrap_or(0)
+        },
+    };
+    let background = match background.share {
+        0 => Background::NONE,
+        _ => background,
+    };
+    for scored in &mut scored {
+        let off = scored.background.map_or(0, |found| background.off(found));
+        scored.map.iter_mut().for_each(|score| *score -= off);
+        scored.frame.map_max -= off;
+        scored
+            .held_back
+            .iter_mut()
+            .for_each(|held| held.peak -= off);
+    }
     let normal: Vec<&FrameScore> = probes
         .iter()
         .zip(&scored)
-        .filter(|(probe, _)| probe.shares.is_empty())
-        .map(|(_, (frame, ..))| frame)
+        .filter(|(probe, _)| is_normal(probe))
+        .map(|(_, scored)| &scored.frame)
         .collect();
     let scores: Vec<f64> = normal.iter().map(|f| f64::from(f.score)).collect();
     let peaks: Vec<f64> = normal.iter().map(|f| f64::from(f.map_max)).collect();
-    let mut sorted = scores.clone();
-    sorted.sort_by(f64::total_cmp);
-    let normal_score = sorted[sorted.len() / 2] as i32;
+    let raw_scores: Vec<i32> = normal.iter().map(|f| f.score).collect();
+    let normal_score = median(&raw_scores).unwrap_or(0);
     let is_guess = !options.paired && probes.iter().all(|p| p.against == Against::All);
     let threshold = |scores: &[f64]| match is_guess {
         true => threshold_of_copies(scores, options.fpr),
@@ -1280,16 +1330,20 @@ fn calibrate(
         normal_score,
         map_threshold: score_units(threshold(&peaks)),
         fpr: options.fpr,
-        scores: normal.iter().map(|f| f.score).collect(),
+        scores: raw_scores,
         is_guess,
         synthetic: synthetic_figures(probes, &scored),
     };
     let frames = CalibrationFrames {
         peaks: normal.iter().map(|f| f.map_max).collect(),
         from_line: false,
-        held_back: scored.into_iter().filter_map(|(.., held)| held).collect(),
+        held_back: scored.into_iter().filter_map(|s| s.held_back).collect(),
     };
-    Ok((calibration, frames))
+    Ok(Calibrated {
+        calibration,
+        background,
+        frames,
+    })
 }
 
 /// A threshold in the bank's integer units: scores that reach `value` reach it.
@@ -1349,19 +1403,16 @@ pub(crate) fn patch_scores(bank: &Bank, grid: Grid, queries: &[i8]) -> Result<Ve
 }
 
 /// Figures of the synthetic anomalies against the normal pictures.
-fn synthetic_figures(
-    probes: &[Probe],
-    scored: &[(FrameScore, Vec<i32>, Option<HeldBack>)],
-) -> SyntheticFigures {
+fn synthetic_figures(probes: &[Probe], scored: &[Scored]) -> SyntheticFigures {
     let images: Vec<f32> = scored
         .iter()
-        .map(|(frame, ..)| frame.score as f32)
+        .map(|scored| scored.frame.score as f32)
         .collect();
     let pasted: Vec<bool> = probes.iter().map(|p| !p.shares.is_empty()).collect();
     let mut patches = Vec::new();
     let mut labels = Vec::new();
-    for (probe, (_, map, _)) in probes.iter().zip(scored) {
-        for (patch, score) in map.iter().enumerate() {
+    for (probe, scored) in probes.iter().zip(scored) {
+        for (patch, score) in scored.map.iter().enumerate() {
             if let Some(abnormal) = probe.label(patch) {
                 patches.push(*score as f32);
                 labels.push(abnormal);

@@ -127,10 +127,3 @@ pub fn score_line(scorer: &ImageScorer, paths: &[PathBuf], progress: &ProgressBa
     }
     images
 }
-
-/// The middle of a sample, the upper one of two; `None` for no values.
-fn median(values: &[i32]) -> Option<i32> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied()
-}

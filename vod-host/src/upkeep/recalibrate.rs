@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 
-use super::median;
 use crate::bank_file::{BankFile, Calibration, HostSection};
 use crate::bank_records::{CalibrationFrames, Records};
 use crate::error::{Error, Result};
-use crate::fit::{score_units, threshold};
+use crate::fit::{median, score_units, threshold};
 use crate::score::{ScoreScale, scale};
 
 /// What a threshold brings on the images at hand.

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use vod_core::{Bank, BankParts, Scorer};
 
-use super::{median, reference_shown};
+use super::reference_shown;
 use crate::bank_file::{BankFile, Calibration, HostSection, row_norms};
 use crate::bank_records::{ClassMoments, HeldBack, Records, ReferenceFrame, View};
 use crate::dataset::file_name;
@@ -22,8 +22,8 @@ use crate::error::{Error, Result};
 use crate::eval::metrics::average_precision;
 use crate::features::Extractor;
 use crate::fit::{
-    Against, Discriminant, Moments, Profiles, Rows, Space, cell_table, fixed_point, patch_scores,
-    profiles_against, score_units, shrinkage_lda, threshold,
+    Against, Discriminant, Moments, Profiles, Rows, Space, cell_table, fixed_point, median,
+    patch_scores, profiles_against, score_units, shrinkage_lda, threshold,
 };
 use crate::image;
 use crate::score::{Frame, scale, score_levels};

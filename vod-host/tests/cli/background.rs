@@ -8,8 +8,8 @@ use vod_host::score::{ImageScorer, Verdict};
 
 use crate::*;
 
-/// Verdict on a sample image of a bank with these flags, and the bank's margin in patches.
-fn scored(flags: &[&str]) -> (Verdict, usize) {
+/// Verdict on a sample image of a bank with these flags, and the bank's usual background.
+fn scored(flags: &[&str]) -> (Verdict, i32) {
     let folder = tempfile::tempdir().unwrap();
     let bank = fitted(folder.path(), 2, "128", flags);
     let file = BankFile::read(Path::new(&bank)).unwrap();
@@ -18,19 +18,18 @@ fn scored(flags: &[&str]) -> (Verdict, usize) {
     let verdict = scorer
         .score(Path::new(&sample("test/defective/000.png")))
         .unwrap();
-    let (height, width) = verdict.map.dim();
-    let bank = file.bank().unwrap();
-    let margin = bank.margin(vod_core::Grid::new(height, width).unwrap());
-    (verdict, margin)
+    let usual = file.bank().unwrap().parts().image_score.background.usual;
+    (verdict, usual)
 }
 
 #[test]
-fn a_quarter_of_the_margins_mean_is_taken_off_the_map_alone() {
+fn a_quarter_of_what_is_unusual_is_taken_off_the_map_alone() {
     for levels in ["1", "3"] {
         let flags = ["--levels", levels, "--background", "0"];
-        let (before, margin) = scored(&flags);
-        let (after, _) = scored(&flags[..2]);
-        assert_eq!(margin, 1);
+        let (before, none) = scored(&flags);
+        let (after, usual) = scored(&flags[..2]);
+        assert_eq!(none, 0);
+        assert!(usual > 0);
         let (height, width) = before.map.dim();
         let outside = |(y, x): (usize, usize)| y % (height - 1) == 0 || x % (width - 1) == 0;
         let edges: Vec<i64> = before
@@ -39,9 +38,9 @@ fn a_quarter_of_the_margins_mean_is_taken_off_the_map_alone() {
             .filter(|(place, _)| outside(*place))
             .map(|(_, &score)| score.into())
             .collect();
-        let mean = edges.iter().sum::<i64>() as f64 / edges.len() as f64;
-        let off = ((mean + 0.5).floor() / 4.0 + 0.5).floor() as i32;
-        assert!(off > 0);
+        let mean = (edges.iter().sum::<i64>() as f64 / edges.len() as f64 + 0.5).floor();
+        let off = ((mean - f64::from(usual)) / 4.0 + 0.5).floor() as i32;
+        assert_ne!(off, 0);
         assert_eq!(after.map, before.map.mapv(|score| score - off), "{levels}");
         assert_eq!(after.raw_score, before.raw_score);
         assert_eq!(after.raw_threshold, before.raw_threshold);
@@ -61,6 +60,7 @@ fn without_a_margin_the_map_stays() {
     let found = json(&vod(&["inspect", &bank, "--json", "-"]));
     assert_eq!(found["map_background"], 0.25);
     assert!(
-        text(&vod(&["inspect", &bank]).stdout).contains("less 25 % of its mean along the edges")
+        text(&vod(&["inspect", &bank]).stdout)
+            .contains("less 25 % of what its mean along the edges is above the usual one")
     );
 }

@@ -41,7 +41,8 @@ struct Inspection<'b> {
     image_score: String,
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     image_score_margin: f64,
-    /// Share of the map's mean in that margin that is taken off the map.
+    /// Share of a frame's background, the map's mean in that margin, that is taken off the map, as far as it
+    /// is not the usual one.
     map_background: f64,
     /// Sizes at which a frame is looked at.
     levels: usize,
@@ -203,7 +204,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         values: format!("{:?}", parts.values).to_lowercase(),
         image_score: format!("{:?}", parts.image_score.stage).to_lowercase(),
         image_score_margin: f64::from(parts.image_score.margin) / 65536.0,
-        map_background: f64::from(parts.image_score.background) / 256.0,
+        map_background: f64::from(parts.image_score.background.share) / 256.0,
         levels: parts.image_score.levels.count(),
         discriminant_share: host.blend,
         aligned: view.is_aligned(),
@@ -304,7 +305,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         background = match inspection.map_background {
             0.0 => "as it is".into(),
             share => format!(
-                "less {} % of its mean along the edges",
+                "less {} % of what its mean along the edges is above the usual one",
                 (share * 1e4).round() / 1e2
             ),
         },

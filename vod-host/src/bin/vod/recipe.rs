@@ -41,7 +41,7 @@ pub struct RecipeChanges {
     /// Margin along the frame's edges that the image score leaves out, share of the shorter side.
     #[arg(long, value_name = "SHARE", value_parser = margin)]
     margin: Option<f64>,
-    /// Share of the map's mean in the margin that is taken off the map, below 1.
+    /// Share of what the map's mean in the margin is above the usual one that is taken off the map, below 1.
     #[arg(long, value_name = "SHARE", value_parser = background)]
     background: Option<f64>,
     /// Sizes at which frames are looked at, each half of the one before
