@@ -58,20 +58,19 @@ fn levels(text: &str) -> Result<Levels, String> {
 }
 
 fn margin(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if (0.0..0.5).contains(&share) {
-        Ok(share)
-    } else {
-        Err("a share of the shorter side is at least 0 and below 0.5".into())
-    }
+    share(text, 0.5)
 }
 
 fn background(text: &str) -> Result<f64, String> {
+    share(text, 1.0)
+}
+
+fn share(text: &str, limit: f64) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if (0.0..1.0).contains(&share) {
+    if (0.0..limit).contains(&share) {
         Ok(share)
     } else {
-        Err("a share is at least 0 and below 1".into())
+        Err(format!("a share that is at least 0 and below {limit}"))
     }
 }
 
