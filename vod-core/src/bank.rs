@@ -92,11 +92,12 @@ pub struct ImageScore {
 }
 
 /// What of a frame's background is taken off its map ([`crate::take_off_background`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Background {
     /// Share of what lies above or below the usual background that is taken off, in 1/256.
     pub share: u8,
-    /// The background of a typical normal frame, whose map stays as it is; within half of i32's range.
+    /// The background of a typical normal frame, whose map stays as it is, in the units of patch scores;
+    /// within half of i32's range.
     pub usual: i32,
 }
 

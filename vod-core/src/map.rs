@@ -16,7 +16,7 @@ pub const MAX_REGIONS: usize = 16;
 /// `(sum + 128) / 256`, rounded down.
 pub(crate) fn rounded(sum: i64) -> i32 {
     let half = i64::from(KERNEL_SUM / 2);
-    // Taps add up to KERNEL_SUM, and shares of it are below it, so the result lies between i32.
+    // Taps add up to KERNEL_SUM, and shares of it are below it, so the result fits.
     ((sum + half) >> KERNEL_SUM.trailing_zeros()) as i32
 }
 
@@ -89,8 +89,8 @@ pub(crate) fn rounded_mean(sum: i64, count: usize) -> i32 {
     (sum + count / 2).div_euclid(count) as i32
 }
 
-/// Background of a map, `[height, width]`: its mean in the margin that the image score leaves out; `None`
-/// without a margin.
+/// Background of a map, `[height, width]`: its mean in the margin that the image score leaves out, in the
+/// units of patch scores; `None` without a margin.
 pub fn background(bank: &Bank, grid: Grid, map: &[i32]) -> Option<i32> {
     let margin = bank.margin(grid);
     let mut sum = total(map);
@@ -122,7 +122,7 @@ pub(crate) fn inner(grid: Grid, margin: usize, y: usize, row: &[i32]) -> &[i32] 
 }
 
 /// Takes off a whole map, `[height, width]`, a share of what its [`background`] is above the usual one
-/// ([`crate::Background`]); gives the frame's verdict with the map's highest value as it is then. What lies
+/// ([`crate::Background`]), or adds one of what it is below; gives the frame's verdict with the map's highest value as it is then. What lies
 /// all over a frame is light or focus rather than a defect.
 ///
 /// Once for each map that was taken row by row or merged from levels; [`crate::Scorer::score_frame`] and

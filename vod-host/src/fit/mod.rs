@@ -1288,18 +1288,18 @@ fn calibrate(
         })
         .collect::<Result<_>>()?;
     let is_normal = |probe: &&Probe| probe.shares.is_empty();
-    let background = Background {
-        share: options.background(),
-        usual: {
-            let normal = probes.iter().zip(&scored);
-            let normal = normal.filter(|(probe, _)| is_normal(probe));
-            let found: Vec<i32> = normal.filter_map(|(_, s)| s.background).collect();
-            median(&found).unwrap_or(0)
-        },
-    };
-    let background = match background.share {
+    let found: Vec<i32> = probes
+        .iter()
+        .zip(&scored)
+        .filter(|(probe, _)| is_normal(probe))
+        .filter_map(|(_, scored)| scored.background)
+        .collect();
+    let background = match options.background() {
         0 => Background::NONE,
-        _ => background,
+        share => Background {
+            share,
+            usual: median(&found).unwrap_or(0),
+        },
     };
     for scored in &mut scored {
         let off = scored.background.map_or(0, |found| background.off(found));
